@@ -1,0 +1,43 @@
+# Everything a contributor types. Needs python3 (>= 3.11), its venv module, and make; the rest is put into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+STAMP := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test lint check format pins
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with pinned dependencies and .venv/bin/aq
+
+$(STAMP): pyproject.toml requirements/tools.txt requirements/all.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aq needs Python 3.11 or newer; %s is %s.%s. Try: make $(MAKECMDGOALS) PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]))'
+	@$(PYTHON) -m venv --clear .venv || { echo "aq needs Python's venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/all.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+serve: $(STAMP) ## start a development server on 127.0.0.1:8080 with SQLite in ./aq.db
+	@exec $(BIN)/aq serve --dev
+
+test: $(STAMP) ## run every test
+	@$(BIN)/pytest
+
+lint: $(STAMP) ## formatting, ruff, mypy --strict, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+check: lint test ## what CI runs: lint, then test
+
+format: $(STAMP) ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"
+	@echo 'uv>=0.9' | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements/tools.txt --custom-compile-command "make pins"
