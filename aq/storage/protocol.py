@@ -4,29 +4,32 @@ The one write is `Storage.commit`. It takes *units*; a unit is a list of changes
 refused wholly. The rules below are numbered, and `aq.storage.conformance` quotes the numbers.
 
 Writing
- 1. The units of one commit share a transaction and are applied in order, each seeing those before it; each is
-    applied or refused for itself, and the answers come in the order of the units.
+ 1. The units of one commit share a transaction and are applied in order, each seeing those before it; each
+    is applied or refused for itself, and the answers come in the order of the units.
  2. When commit has returned, what it applied is durable: on a storage whose ``traits.durable`` is true it
     survives the death of the process and of the machine.
- 3. A commit that raises StorageUnavailableError may or may not have happened. Called again with the same units,
-    it takes effect once and gives the answers of that one effect. StorageFullError means it has not happened.
+ 3. A commit that raises StorageUnavailableError may or may not have happened. Called again with the same
+    units, it takes effect once and gives the answers of that one effect. StorageFullError means it has not
+    happened.
  4. A refused unit changes nothing, whichever of its changes was refused.
  5. Insert refuses an id that exists (EXISTS) and a queue that does not (MISSING).
- 6. Start, Update and Delete are compare-and-set on the task: MISSING when it is not there, STATE when its status
-    is another one than expected, VERSION when its version is.
+ 6. Start, Update and Delete are compare-and-set on the task: MISSING when it is not there, STATE when its
+    status is another one than expected, VERSION when its version is.
  7. Counts of a queue always equal the number of its tasks in each state, in the same transaction.
- 8. PutQueue with version 1 creates and refuses a name that exists (EXISTS); with version n it replaces version
-    n - 1 (MISSING, VERSION).
- 9. DropQueue refuses a queue that holds any task (STATE). Sweep deletes at most ``limit`` finished tasks, oldest
-    first, with their payloads and attempts, and answers how many.
+ 8. PutQueue with version 1 creates and refuses a name that exists (EXISTS); with version n it replaces
+    version n - 1 (MISSING, VERSION).
+ 9. DropQueue refuses a queue that holds any task (STATE). Sweep deletes at most ``limit`` finished tasks,
+    oldest first, with their payloads and attempts, and answers how many.
 10. Delete removes the task, its payload and its attempts.
 
 Reading
 11. A read that begins after commit returned sees what it applied. Each read sees one moment.
-12. ``window`` gives the due tasks (``due_at <= now``, pending) in running order (priority high to low, then due_at,
-    then id) and the ones not yet due by (due_at, id); at most ``limit`` of each, its cost bound by the answer.
+12. ``window`` gives the due tasks (``due_at <= now``, pending) in running order (priority high to low, then
+    due_at, then id) and the ones not yet due by (due_at, id); at most ``limit`` of each, its cost bound by
+    the answer.
 13. ``list_tasks`` gives newest first (descending id); its total is exact and costs no scan.
-14. ``floor`` is the highest ``now`` ever committed and the highest id sequence ever inserted, deleted or not.
+14. ``floor`` is the highest ``now`` ever committed and the highest id sequence ever inserted, deleted or
+    not.
 """
 
 from __future__ import annotations
@@ -209,8 +212,8 @@ class Traits:
 class Storage(Protocol):
     """A place where tasks are kept. Opened by `aq.storage.open_storage`; safe for many readers and one committer.
 
-    Reads raise StorageUnavailableError when they fail for now; every method raises StorageError when the storage
-    cannot be used any more. A cancelled read has no effect; a commit is not cancelled once it began.
+    Reads raise StorageUnavailableError when they fail for now; every method raises StorageError when the
+    storage cannot be used any more. A cancelled read has no effect; a commit is not cancelled once it began.
     """
 
     @property

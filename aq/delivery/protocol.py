@@ -1,0 +1,76 @@
+"""The two seams of delivery: a *runner* makes one attempt, a *transport* makes one HTTP exchange."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from attrs import frozen
+
+from aq.instants import Instant
+from aq.outcome import Outcome, Timing
+from aq.target import Target
+from aq.task import QueueKey
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """One attempt to be made. ``payload`` is the client's JSON text; ``timeout`` is in seconds."""
+
+    task_id: str
+    queue: QueueKey
+    webhook_url: str
+    payload: bytes
+    attempt: int
+    timeout: float
+    due_at: Instant
+    started_at: Instant
+    traceparent: str | None = None
+
+    def json(self) -> Any:
+        """The payload, decoded."""
+        return json.loads(self.payload)
+
+
+Runner: TypeAlias = Callable[[Delivery], Awaitable[Outcome]]
+"""Makes one attempt. It is cancelled when its time is over; whatever it raises becomes a failed attempt."""
+
+
+@frozen
+class WebhookRequest:
+    """One HTTP request, ready to be sent. Header names are lower case; host and framing are not among them."""
+
+    method: str
+    target: Target
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+@frozen
+class WebhookResponse:
+    """What came back. ``body`` is the head of the response body, at most what the transport keeps."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    timing: Timing | None = None
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by its lower-case name."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+class Transport(Protocol):
+    """Makes one HTTP exchange: no redirects, no retries once a byte was sent, no proxies from the environment.
+
+    It has no deadline of its own: it is cancelled from outside, and cancelling it lets go of the connection.
+    """
+
+    async def send(self, request: WebhookRequest) -> WebhookResponse:
+        """Raises `DeliveryError` when there is no answer to judge."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is kept open."""
+        ...
