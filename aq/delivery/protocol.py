@@ -8,8 +8,9 @@ from typing import Any, Protocol, TypeAlias
 
 from attrs import frozen
 
+from aq.errors import AsyncQueueError
 from aq.instants import Instant
-from aq.outcome import Outcome, Timing
+from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.target import Target
 from aq.task import QueueKey
 
@@ -33,13 +34,24 @@ class Delivery:
         return json.loads(self.payload)
 
 
+class DeliveryError(AsyncQueueError):
+    """There is no answer to judge; ``error_type`` says why, `AttemptStatus.BLOCKED` that we did not even ask."""
+
+    def __init__(
+        self, error_type: ErrorType, message: str, status: AttemptStatus = AttemptStatus.ERROR
+    ) -> None:
+        self.error_type = error_type
+        self.attempt_status = status
+        super().__init__(message)
+
+
 Runner: TypeAlias = Callable[[Delivery], Awaitable[Outcome]]
 """Makes one attempt. It is cancelled when its time is over; whatever it raises becomes a failed attempt."""
 
 
 @frozen
 class WebhookRequest:
-    """One HTTP request, ready to be sent. Header names are lower case; host and framing are not among them."""
+    """One HTTP request, ready to be sent. Header names are lower case, without host and framing."""
 
     method: str
     target: Target
@@ -64,7 +76,7 @@ class WebhookResponse:
 class Transport(Protocol):
     """Makes one HTTP exchange: no redirects, no retries once a byte was sent, no proxies from the environment.
 
-    It has no deadline of its own: it is cancelled from outside, and cancelling it lets go of the connection.
+    It has no deadline of its own: it is cancelled from outside, and that lets go of the connection.
     """
 
     async def send(self, request: WebhookRequest) -> WebhookResponse:

@@ -210,10 +210,11 @@ class Traits:
 
 
 class Storage(Protocol):
-    """A place where tasks are kept. Opened by `aq.storage.open_storage`; safe for many readers and one committer.
+    """A place where tasks are kept, for many readers and one committer.
 
-    Reads raise StorageUnavailableError when they fail for now; every method raises StorageError when the
-    storage cannot be used any more. A cancelled read has no effect; a commit is not cancelled once it began.
+    Opened by `aq.storage.open_storage`. Reads raise StorageUnavailableError when they fail for now; every
+    method raises StorageError when the storage cannot be used any more. A cancelled read has no effect; a
+    commit is not cancelled once it began.
     """
 
     @property
