@@ -35,7 +35,7 @@ class Delivery:
 
 
 class DeliveryError(AsyncQueueError):
-    """There is no answer to judge; ``error_type`` says why, `AttemptStatus.BLOCKED` that we did not even ask."""
+    """There is no answer to judge; ``error_type`` says why, BLOCKED as status that nothing was asked."""
 
     def __init__(
         self, error_type: ErrorType, message: str, status: AttemptStatus = AttemptStatus.ERROR
@@ -74,7 +74,7 @@ class WebhookResponse:
 
 
 class Transport(Protocol):
-    """Makes one HTTP exchange: no redirects, no retries once a byte was sent, no proxies from the environment.
+    It has no deadline of its own: it is cancelled from outside, and that lets go of the connection.
 
     It has no deadline of its own: it is cancelled from outside, and that lets go of the connection.
     """
