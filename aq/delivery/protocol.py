@@ -74,7 +74,7 @@ class WebhookResponse:
 
 
 class Transport(Protocol):
-    It has no deadline of its own: it is cancelled from outside, and that lets go of the connection.
+    """Makes one HTTP exchange: no redirects, no repeat once a byte was sent, no proxies.
 
     It has no deadline of its own: it is cancelled from outside, and that lets go of the connection.
     """
