@@ -1,0 +1,151 @@
+"""The only writer. Durable before the answer, and many at a time.
+
+The committer takes what has gathered while its last transaction ran, commits it as one, then answers everyone
+(group commit). Its inbox is bounded: when it is full, supervisors wait, their mailboxes fill, and callers are
+refused. Answers are given by `Write.settle`, which never blocks, so supervisor and committer cannot wait for
+each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+from attrs import frozen
+
+from aq.actors.messages import Reply
+from aq.clock import ServiceClock
+from aq.errors import (
+    StorageCorruptError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from aq.storage.protocol import Answer, Insert, Storage, Unit
+
+logger = logging.getLogger(__name__)
+
+MAX_UNITS: Final = 512
+"""Most units in one transaction."""
+MAX_BYTES: Final = 8 << 20
+"""Payload bytes after which a transaction is full."""
+INBOX: Final = 1024
+"""Writes that may wait for the next transaction; beyond, their senders wait."""
+PAUSE: Final = 0.2
+"""Seconds before a failed commit is tried again."""
+MAX_TRIES: Final = 50
+"""Failed commits in a row after which the storage is given up."""
+
+
+@frozen
+class Write:
+    """One unit on its way to disk.
+
+    ``settle`` is called once, with the answer or with the error that kept it from being written; it must
+    not block or raise. A write that ``insists`` stands for something that happened already (an attempt
+    ended): it is repeated while the disk is full. Any other is then refused, so that its caller hears of
+    it.
+    """
+
+    unit: Unit
+    settle: Callable[[Answer | Exception], None]
+    insists: bool = False
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum(len(change.payload) for change in self.unit if isinstance(change, Insert))
+
+
+class Committer:
+    """Commits writes in the order in which they were sent."""
+
+    def __init__(self, storage: Storage, clock: ServiceClock) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._send, self._receive = trio.open_memory_channel[Write](INBOX)
+        self.broken: StorageCorruptError | None = None
+        """Set once the storage is damaged: nothing is written any more."""
+        self.commits = 0
+        self.units = 0
+
+    @property
+    def waiting(self) -> int:
+        return self._receive.statistics().current_buffer_used
+
+    async def write(self, write: Write) -> None:
+        """Send a write; waits while the inbox is full."""
+        try:
+            self._send.send_nowait(write)
+        except trio.WouldBlock:
+            await self._send.send(write)
+
+    async def commit(self, unit: Unit) -> Answer:
+        """Send a unit and wait for its answer; an empty unit is a barrier: all sent before it is settled."""
+        reply = Reply[Answer]()
+        await self.write(Write(unit, lambda answer: _into(reply, answer), insists=True))
+        return await reply.wait()
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises StorageError when the storage cannot be used any more."""
+        kept: list[Write] = []
+        while True:
+            batch = await self._gather(kept)
+            kept = await self._commit(batch)
+            if kept:
+                await trio.sleep(PAUSE)
+
+    async def _gather(self, kept: list[Write]) -> list[Write]:
+        batch = kept or [await self._receive.receive()]
+        room = MAX_BYTES - sum(write.payload_bytes for write in batch)
+        while len(batch) < MAX_UNITS and room > 0:
+            try:
+                write = self._receive.receive_nowait()
+            except trio.WouldBlock:
+                break
+            batch.append(write)
+            room -= write.payload_bytes
+        return batch
+
+    async def _commit(self, batch: list[Write]) -> list[Write]:
+        """Commit and settle; returns the writes to repeat, which is none unless the disk is full."""
+        try:
+            answers = await self._insisting([write.unit for write in batch])
+        except StorageFullError as error:
+            _settle([write for write in batch if not write.insists], error)
+            logger.warning("%s: writes are refused until there is space", error)
+            return [write for write in batch if write.insists]
+        except StorageCorruptError as error:
+            self.broken = error
+            _settle(batch, error)
+            return []
+        self.commits += 1
+        self.units += len(batch)
+        for write, answer in zip(batch, answers, strict=True):
+            write.settle(answer)
+        return []
+
+    async def _insisting(self, units: Sequence[Unit]) -> Sequence[Answer]:
+        """Commit, again and again while it is not known whether it happened (rule 3 of the storage)."""
+        for _ in range(MAX_TRIES):
+            try:
+                return await self._storage.commit(units, self._clock.now())
+            except (StorageFullError, StorageCorruptError):
+                raise
+            except StorageUnavailableError as error:
+                logger.warning("commit failed (%s), trying again", error)
+                await trio.sleep(PAUSE)
+        raise StorageError(f"the storage failed {MAX_TRIES} commits in a row; giving up")
+
+
+def _settle(writes: Sequence[Write], error: Exception) -> None:
+    for write in writes:
+        write.settle(error)
+
+
+def _into(reply: Reply[Answer], answer: Answer | Exception) -> None:
+    if isinstance(answer, Exception):
+        reply.fail(answer)
+    else:
+        reply.set(answer)

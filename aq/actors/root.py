@@ -1,0 +1,136 @@
+"""The root supervisor: brings queue supervisors to life, lets them retire, and restarts those that crash.
+
+It is the only level that restarts. A queue whose supervisor crashes more often than the budget allows is
+quarantined: its tasks are kept, requests to it are refused, the other queues go on. A failing storage is
+not a matter of one queue: it ends the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import trio
+
+from aq.actors.mailbox import Mailbox, MailboxClosedError
+from aq.actors.messages import Request, Stop
+from aq.actors.services import Services
+from aq.actors.supervisor import QueueSupervisor
+from aq.errors import DrainingError, QuarantinedError, StorageError, UnavailableError
+from aq.policy import QueuePolicy
+from aq.task import QueueKey
+
+logger = logging.getLogger(__name__)
+
+
+class Root:
+    """Owns every queue supervisor of one engine."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._mailboxes: dict[QueueKey, Mailbox] = {}
+        self._supervisors: dict[QueueKey, QueueSupervisor] = {}
+        self._nursery: trio.Nursery
+        self._stopping = False
+        self.quarantined: set[QueueKey] = set()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start a supervisor for every queue with work left, then serve until `stop`."""
+        async with trio.open_nursery() as self._nursery, trio.open_nursery() as keep_open:
+            self._keep_open = keep_open.cancel_scope
+            for queue in await self._services.storage.queues():
+                if queue.counts.pending or queue.counts.active:
+                    self._reach(queue.key)
+            task_status.started()
+            await trio.sleep_forever()
+
+    def stop(self) -> None:
+        """End attempts that run, let every supervisor write what it has to, then return from `run`."""
+        self._stopping = True
+        for mailbox in self._mailboxes.values():
+            mailbox.report(Stop())
+        self._keep_open.cancel()
+
+    async def ask(self, key: QueueKey, request: Request) -> None:
+        """Send a request to a queue's supervisor, which answers in the request's reply.
+
+        Raises OverloadedError when its mailbox is full, QuarantinedError when it crashed too often.
+        """
+        while True:
+            try:
+                self._reach(key).offer(request)
+            except MailboxClosedError:  # it retired a moment ago
+                await trio.lowlevel.checkpoint()
+            else:
+                return
+
+    def policy(self, key: QueueKey) -> QueuePolicy | None:
+        """The policy in force, where a supervisor is up."""
+        supervisor = self._supervisors.get(key)
+        return supervisor.policy if supervisor is not None else None
+
+    @property
+    def supervisors(self) -> int:
+        return len(self._supervisors)
+
+    def _reach(self, key: QueueKey) -> Mailbox:
+        if key not in self._mailboxes:
+            mailbox = self._mailboxes[key] = Mailbox(self._services.sizes.requests)
+            self._nursery.start_soon(self._supervise, key, mailbox)
+        return self._mailboxes[key]
+
+    async def _supervise(self, key: QueueKey, mailbox: Mailbox) -> None:
+        budget = RestartBudget(self._services)
+        while True:
+            supervisor = self._supervisors[key] = QueueSupervisor(key, mailbox, self._services)
+            try:
+                await supervisor.run()
+            except Exception as error:
+                if _is_fatal(error):
+                    raise
+                logger.exception("the supervisor of queue %s crashed", key)
+                supervisor.abandon(UnavailableError(f"queue {key} is restarting; repeat the request"))
+                if not budget.allows_another():
+                    self._quarantine(key, mailbox)
+                    return
+                if not self._stopping:
+                    continue
+            del self._supervisors[key], self._mailboxes[key]
+            _refuse(mailbox, DrainingError())
+            return
+
+    def _quarantine(self, key: QueueKey, mailbox: Mailbox) -> None:
+        """The closed mailbox stays in its place, to refuse what comes."""
+        logger.error("queue %s is quarantined: it crashed too often", key)
+        self.quarantined.add(key)
+        del self._supervisors[key]
+        refusal = QuarantinedError(str(key))
+        mailbox.close(refusal)
+        _refuse(mailbox, refusal)
+
+
+class RestartBudget:
+    """So many restarts within so many seconds."""
+
+    def __init__(self, services: Services) -> None:
+        self._sizes = services.sizes
+        self._crashes: deque[float] = deque()
+
+    def allows_another(self) -> bool:
+        now = trio.current_time()
+        self._crashes.append(now)
+        while self._crashes[0] < now - self._sizes.restarts_within:
+            self._crashes.popleft()
+        return len(self._crashes) <= self._sizes.restarts
+
+
+def _refuse(mailbox: Mailbox, refusal: UnavailableError) -> None:
+    for message in mailbox.take(len(mailbox)):
+        if isinstance(message, Request):
+            message.reply.fail(refusal)
+
+
+def _is_fatal(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return any(_is_fatal(inner) for inner in error.exceptions if isinstance(inner, Exception))
+    return isinstance(error, StorageError)

@@ -1,0 +1,48 @@
+"""What every queue supervisor is given, and the sizes of its buffers."""
+
+from __future__ import annotations
+
+from random import Random
+
+from attrs import define, frozen
+
+from aq.actors.capacity import Capacity
+from aq.actors.committer import Committer
+from aq.actors.waiters import Waiters
+from aq.clock import ServiceClock
+from aq.delivery.protocol import Runner
+from aq.ids import IdMinter
+from aq.storage.protocol import Storage
+
+
+@frozen(kw_only=True)
+class Sizes:
+    """Bounds, all per queue."""
+
+    window: int = 4_096
+    """Waiting tasks kept in memory, in each of the two heaps (about; the rest stays in storage)."""
+    requests: int = 1_000
+    """Requests that may wait for the supervisor; further ones are answered "overloaded"."""
+    turn: int = 256
+    """Messages handled before the next start is decided."""
+    idle: float = 60.0
+    """Seconds without a task after which the supervisor retires."""
+    restarts: int = 5
+    """Crashes allowed within ``restarts_within`` seconds before the queue is quarantined."""
+    restarts_within: float = 30.0
+
+
+@define(kw_only=True)
+class Services:
+    """Shared by the supervisors of one engine; ``draining`` is set once, when nothing more may start."""
+
+    storage: Storage
+    committer: Committer
+    clock: ServiceClock
+    minter: IdMinter
+    random: Random
+    runner: Runner
+    capacity: Capacity
+    waiters: Waiters
+    sizes: Sizes
+    draining: bool = False

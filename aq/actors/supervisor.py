@@ -1,0 +1,441 @@
+"""The queue supervisor: a Trio shell around the pure agenda of one queue.
+
+Each turn it takes what lies in its mailbox, applies it to the agenda, starts what the agenda says is next,
+and sends what has to be written to the committer, in that order. Between turns it waits for a message or
+for the agenda's next instant: one timer, no polling. It holds no truth that is not durable: kill it, and a
+successor rebuilds from storage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import trio
+from attrs import evolve
+
+from aq import lifecycle
+from aq.actors.agenda import Agenda
+from aq.actors.committer import Write
+from aq.actors.mailbox import Mailbox
+from aq.actors.messages import (
+    Configure,
+    Create,
+    Drop,
+    Ended,
+    Message,
+    Remove,
+    Reply,
+    Request,
+    Settled,
+    Stop,
+    Submit,
+    Woken,
+)
+from aq.actors.runner import run_attempt
+from aq.actors.services import Services
+from aq.delivery.protocol import Delivery
+from aq.errors import (
+    AsyncQueueError,
+    ConflictError,
+    NotFoundError,
+    UnavailableError,
+    ValidationError,
+)
+from aq.policy import QueuePolicy
+from aq.storage.protocol import (
+    Answer,
+    Applied,
+    Change,
+    Delete,
+    DropQueue,
+    Entry,
+    Insert,
+    PutQueue,
+    Reason,
+    Record,
+    Refused,
+    Start,
+    Sweep,
+    Unit,
+    Update,
+)
+from aq.task import Counts, Environment, Queue, QueueKey, Status, Task
+
+_INTERRUPTED: Final = 500
+"""Interrupted tasks recovered in one transaction."""
+_SWEPT: Final = 500
+"""Finished tasks deleted in one transaction when a queue is deleted."""
+
+
+Then: TypeAlias = Callable[[Answer | Exception], None]
+
+
+class SupervisorError(AsyncQueueError):
+    """What memory and storage say of a queue does not fit: the supervisor gives up, a successor rebuilds."""
+
+
+def no_such_queue(key: QueueKey) -> NotFoundError:
+    return NotFoundError(f"there is no queue {key}")
+
+
+def refusal(refused: Refused) -> AsyncQueueError:
+    """What a caller is told when the storage refused the change asked for."""
+    match refused.reason:
+        case Reason.MISSING:
+            return NotFoundError("there is no such task")
+        case Reason.STATE:
+            return ConflictError("only a pending task can be deleted, and this one has started or ended")
+        case _:
+            return UnavailableError("it changed at the same moment; try again")
+
+
+class QueueSupervisor:
+    """Runs one queue until it is stopped, or retires because nothing has waited or run for a while."""
+
+    def __init__(self, key: QueueKey, mailbox: Mailbox, services: Services) -> None:
+        self.key = key
+        self.queue: Queue | None = None
+        """The queue as kept; None while it does not exist."""
+        self._mailbox = mailbox
+        self._services = services
+        self._agenda = Agenda(concurrency=0, paused=True, window=services.sizes.window)
+        self._turn: list[Message] = []
+        self._fresh: dict[str, tuple[Task, Submit]] = {}
+        self._drops: list[Drop] = []
+        self._outbox: list[Write] = []
+        self._unsettled = 0
+        self._unsure = False
+        """Whether ``queue`` may differ from what is kept."""
+        self._stopping = False
+        self._attempts: trio.Nursery
+
+    @property
+    def policy(self) -> QueuePolicy:
+        return self.queue.policy if self.queue is not None else QueuePolicy()
+
+    async def run(self) -> None:
+        """Recover, then serve. Whatever it raises, its attempts have ended when it does."""
+        await self._recover()
+        async with trio.open_nursery() as self._attempts:
+            await self._serve()
+            self._attempts.cancel_scope.cancel()
+
+    def abandon(self, error: AsyncQueueError) -> None:
+        """After a crash: callers whose request was in hand are told, and the places in use are given back."""
+        for message in self._turn:
+            if isinstance(message, Request):
+                message.reply.fail(error)
+        self._services.capacity.leave(self.key, len(self._agenda.running))
+
+    # -- the loop -------------------------------------------------------------------------------------------
+    async def _recover(self) -> None:
+        """Pass behind the predecessor's writes; record what it left running as unknown; load what waits."""
+        services = self._services
+        await services.committer.commit(())
+        self._mailbox.forget_reports()
+        self._adopt(await services.storage.queue(self.key))
+        while interrupted := await services.storage.active(self.key, _INTERRUPTED):
+            await self._record_unknown(interrupted)
+        await self._load()
+
+    async def _record_unknown(self, interrupted: Sequence[Task]) -> None:
+        now, unit, final = self._services.clock.now(), list[Change](), list[Task]()
+        for task in interrupted:
+            after, attempt = lifecycle.interrupted(
+                task, self.policy, now=now, chance=self._services.random.random()
+            )
+            unit += [Update(after, was=task.status), Record(task.id, attempt)]
+            final += [after] if after.status.final else []
+        answer = await self._services.committer.commit(unit)
+        if not isinstance(answer, Applied):
+            raise SupervisorError(f"recovery of {self.key} was refused: {answer}")
+        for task in final:
+            self._services.waiters.tell(task)
+
+    async def _serve(self) -> None:
+        while not self._stopping:
+            self._turn = await self._next_messages()
+            if not self._turn and self._idle:
+                self._mailbox.close()
+                return
+            for message in self._turn:
+                self._handle(message)
+            await self._advance()
+            while self._drops:
+                await self._drop(self._drops.pop())
+            self._turn = []
+
+    async def _next_messages(self) -> list[Message]:
+        """What lies in the mailbox, else the next message; nothing when the time for something has come."""
+        if len(self._mailbox):
+            await trio.lowlevel.checkpoint()
+        else:
+            with trio.CancelScope(deadline=self._wake_at()):
+                return [await self._mailbox.receive()]
+        return self._mailbox.take(self._services.sizes.turn)
+
+    def _wake_at(self) -> float:
+        """In Trio's time."""
+        if self._idle:
+            return trio.current_time() + self._services.sizes.idle
+        wake_at = self._agenda.wake_at() if self._may_start else None
+        return math.inf if wake_at is None else self._services.clock.trio_deadline(wake_at)
+
+    @property
+    def _idle(self) -> bool:
+        agenda = self._agenda
+        return not (agenda.waiting or agenda.spilled or agenda.running or self._unsettled)
+
+    @property
+    def _may_start(self) -> bool:
+        return not (self._services.draining or self._stopping or self._services.committer.broken)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Submit():
+                self._accept(message)
+            case Ended():
+                self._conclude(message)
+            case Settled():
+                self._unsettled -= 1
+                message.then(message.answer)
+            case Remove():
+                self._remove(message)
+            case Create():
+                self._create(message)
+            case Configure():
+                self._configure(message)
+            case Drop():
+                self._drops.append(message)
+            case Stop():
+                self._stopping = True
+            case Woken():
+                pass  # the turn that it brings about is the point
+
+    async def _advance(self) -> None:
+        """Start what is next, and send what this turn decided to the committer."""
+        if self._unsure:
+            await self._services.committer.commit(())
+            self._adopt(await self._services.storage.queue(self.key))
+            self._unsure = False
+        if self._may_start:
+            if self._agenda.needs_load(self._services.clock.now()):
+                self._insert_fresh()
+                await self._flush()
+                await self._services.committer.commit(())
+                await self._load()
+            self._start()
+        self._insert_fresh()
+        await self._flush()
+
+    async def _load(self) -> None:
+        services = self._services
+        now = services.clock.now()
+        self._agenda.load(await services.storage.window(self.key, now, services.sizes.window))
+
+    # -- tasks ----------------------------------------------------------------------------------------------
+    def _accept(self, message: Submit) -> None:
+        now = self._services.clock.now()
+        task = lifecycle.submitted(
+            message.new,
+            task_id=self._services.minter.mint(now),
+            queue=self.key,
+            now=now,
+            traceparent=message.traceparent,
+        )
+        self._fresh[task.id] = task, message
+        self._await_turn(task)
+
+    def _await_turn(self, task: Task) -> None:
+        """The task waits from now on. Sandbox tasks are kept, and never run."""
+        if self.key.environment is Environment.LIVE:
+            entry = Entry(task.id, task.priority, task.due_at, task.version)
+            self._agenda.add(entry, self._services.clock.now())
+
+    def _start(self) -> None:
+        """Start what the agenda says, as far as there are places. A fresh task starts as it is written."""
+        services, agenda = self._services, self._agenda
+        now = services.clock.now()
+        room = services.capacity.claim(self.key, agenda.startable(now), self._wake)
+        for entry in agenda.start(now, room):
+            if entry.id in self._fresh:
+                task, message = self._fresh.pop(entry.id)
+                started = lifecycle.started(task, now)
+                begun = partial(self._begun, entry.id, (started, message.new.payload))
+                self._insert(started, message, begun, answer_with=task)
+            else:
+                start = Start(self.key, entry.id, entry.version, now)
+                self._write([start], partial(self._begun, entry.id, None), insists=True)
+
+    def _wake(self) -> None:
+        self._mailbox.report(Woken())
+
+    def _insert_fresh(self) -> None:
+        """The fresh tasks that did not start are written as pending."""
+        for task, message in self._fresh.values():
+            self._insert(task, message, partial(self._accepted, task), answer_with=task)
+        self._fresh.clear()
+
+    def _insert(self, task: Task, message: Submit, then: Then, *, answer_with: Task) -> None:
+        if self.queue is None:  # created on first use
+            self._put(Queue(self.key, QueuePolicy(), created_at=task.created_at))
+        self._write([Insert(task, message.new.payload)], then, reply=message.reply, value=answer_with)
+
+    def _accepted(self, task: Task, answer: Answer | Exception) -> None:
+        if not isinstance(answer, Applied):
+            self._agenda.remove(task.id)
+
+    def _begun(self, task_id: str, fresh: tuple[Task, bytes] | None, answer: Answer | Exception) -> None:
+        """A start was committed: the request may leave. A start that was refused frees its slot."""
+        if isinstance(answer, Applied):
+            task, payload = fresh or answer.started[0]
+            self._attempts.start_soon(self._attempt, task, payload)
+            return
+        self._free_slot(task_id)
+        if isinstance(answer, Exception) and fresh is None:
+            self._agenda.invalidate()
+
+    async def _attempt(self, task: Task, payload: bytes) -> None:
+        delivery = Delivery(
+            task_id=task.id,
+            queue=self.key,
+            webhook_url=task.webhook_url,
+            payload=payload,
+            attempt=task.attempt,
+            timeout=task.timeout or self.policy.timeout,
+            due_at=task.due_at,
+            started_at=task.started_at or task.due_at,
+            traceparent=task.traceparent,
+        )
+        outcome = await run_attempt(self._services.runner, delivery)
+        self._mailbox.report(Ended(task, outcome, self._services.clock.now()))
+
+    def _conclude(self, message: Ended) -> None:
+        task = message.task
+        self._free_slot(task.id)
+        after, attempt = lifecycle.ended(
+            task,
+            message.outcome,
+            self.policy,
+            now=message.at,
+            chance=self._services.random.random(),
+        )
+        if after.status is Status.PENDING:
+            self._await_turn(after)
+        unit: Unit = [Update(after, was=task.status), Record(task.id, attempt)]
+        self._write(unit, partial(self._concluded, after), insists=True)
+
+    def _concluded(self, task: Task, answer: Answer | Exception) -> None:
+        if isinstance(answer, Refused):
+            raise SupervisorError(f"the outcome of {task.id} was refused: {answer.reason}")
+        if task.status.final:
+            self._services.waiters.tell(task)
+
+    def _free_slot(self, task_id: str) -> None:
+        self._agenda.finish(task_id)
+        self._services.capacity.release()
+
+    def _remove(self, message: Remove) -> None:
+        if message.task_id in self._agenda.running:
+            message.reply.fail(refusal(Refused(Reason.STATE)))
+            return
+        self._agenda.remove(message.task_id)
+        unit = [Delete(self.key, message.task_id)]
+        self._write(unit, self._removed, reply=message.reply, value=None)
+
+    def _removed(self, answer: Answer | Exception) -> None:
+        if isinstance(answer, Exception):
+            self._agenda.invalidate()
+
+    # -- the queue itself -----------------------------------------------------------------------------------
+    def _adopt(self, queue: Queue | None) -> None:
+        self.queue = queue
+        self._agenda.concurrency = self.policy.concurrency
+        self._agenda.paused = self.policy.paused
+
+    def _create(self, message: Create) -> None:
+        if self.queue is not None:
+            message.reply.fail(ConflictError(f"queue {self.key} exists already; PATCH changes it"))
+            return
+        now = self._services.clock.now()
+        self._put(Queue(self.key, message.policy, created_at=now), message.reply)
+
+    def _configure(self, message: Configure) -> None:
+        if self.queue is None:
+            message.reply.fail(no_such_queue(self.key))
+            return
+        try:
+            policy = message.change(self.policy)
+        except ValidationError as error:
+            message.reply.fail(error)
+            return
+        self._put(evolve(self.queue, policy=policy, version=self.queue.version + 1), message.reply)
+
+    def _put(self, queue: Queue, reply: Reply[Queue] | None = None) -> None:
+        """A policy holds from the moment it is decided; it is answered once it is durable."""
+        self._adopt(queue)
+        self._write([PutQueue(queue)], self._was_put, reply=reply, value=queue)
+
+    def _was_put(self, answer: Answer | Exception) -> None:
+        if not isinstance(answer, Applied):
+            self._unsure = True
+
+    async def _drop(self, message: Drop) -> None:
+        """In small steps, so that a long history holds up nobody else's writes."""
+        storage, committer = self._services.storage, self._services.committer
+        await committer.commit(())
+        queue = await storage.queue(self.key)
+        if queue is None:
+            message.reply.fail(no_such_queue(self.key))
+            return
+        if queue.counts.pending or queue.counts.active:
+            message.reply.fail(
+                ConflictError(
+                    f"queue {self.key} still holds {_held(queue.counts)}; delete or purge them first"
+                )
+            )
+            return
+        while _count(await committer.commit([Sweep(self.key, _SWEPT)])) == _SWEPT:
+            continue
+        self._write([DropQueue(self.key)], self._was_put, reply=message.reply)
+        self._adopt(None)
+        await self._flush()
+
+    # -- writing --------------------------------------------------------------------------------------------
+    def _write(
+        self,
+        unit: Unit,
+        then: Then,
+        *,
+        insists: bool = False,
+        reply: Reply[Any] | None = None,
+        value: object = None,
+    ) -> None:
+        """Send a unit at the end of this turn. The caller hears first, then ``then`` runs in a later turn."""
+
+        def settle(answer: Answer | Exception) -> None:
+            if reply is not None:
+                if isinstance(answer, Applied):
+                    reply.set(value)
+                else:
+                    reply.fail(answer if isinstance(answer, Exception) else refusal(answer))
+            self._mailbox.report(Settled(then, answer))
+
+        self._unsettled += 1
+        self._outbox.append(Write(unit, settle, insists))
+
+    async def _flush(self) -> None:
+        for write in self._outbox:
+            await self._services.committer.write(write)
+        self._outbox.clear()
+
+
+def _held(counts: Counts) -> str:
+    return f"{counts.pending:,} pending and {counts.active:,} active tasks"
+
+
+def _count(answer: Answer) -> int:
+    return answer.count if isinstance(answer, Applied) else 0
