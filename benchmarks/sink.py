@@ -1,0 +1,43 @@
+"""A webhook receiver that is never the bottleneck: answers 200 to everything, as fast as Python can.
+
+python -m benchmarks.sink        prints its port, then serves until its standard input closes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+
+import httptools
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok"
+
+
+class Sink(asyncio.Protocol):
+    """One connection: every complete request is answered at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.transport.write(ANSWER)
+
+
+async def serve() -> None:
+    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    threading.Thread(
+        target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(stopped.set)), daemon=True
+    ).start()
+    await stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())
