@@ -1,1 +1,66 @@
+"""AsyncQueue: an HTTP task queue, and the engine inside it.
 
+How a task flows through this package, top to bottom:
+
+    api/        HTTP in: parse, authenticate, answer (server.py and cli/ start it)
+    engine.py   open_engine(): the front door, for the API and for embedders alike
+    actors/     root → queue supervisor → agenda (who is next) → runner (one attempt); committer (the one writer)
+    delivery/   HTTP out: sign, guard, connect, send, judge
+    storage/    where tasks are kept: memory, SQLite, and the rules that any other must keep
+    task.py lifecycle.py policy.py outcome.py …   what a task is and how it moves; pure
+
+Imports point down this list.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aq.version import __version__
+
+if TYPE_CHECKING:
+    from aq.delivery.protocol import Delivery, Runner, Transport
+    from aq.engine import Engine, TaskView, open_engine
+    from aq.errors import AsyncQueueError
+    from aq.outcome import Outcome
+    from aq.policy import QueuePolicy
+    from aq.task import NewTask, Status, Task
+
+__all__ = [
+    "AsyncQueueError",
+    "Delivery",
+    "Engine",
+    "NewTask",
+    "Outcome",
+    "QueuePolicy",
+    "Runner",
+    "Status",
+    "Task",
+    "TaskView",
+    "Transport",
+    "__version__",
+    "open_engine",
+]
+
+_HOMES = {
+    "AsyncQueueError": "aq.errors",
+    "Delivery": "aq.delivery.protocol",
+    "Engine": "aq.engine",
+    "NewTask": "aq.task",
+    "Outcome": "aq.outcome",
+    "QueuePolicy": "aq.policy",
+    "Runner": "aq.delivery.protocol",
+    "Status": "aq.task",
+    "Task": "aq.task",
+    "TaskView": "aq.engine",
+    "Transport": "aq.delivery.protocol",
+    "open_engine": "aq.engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used, so that `aq --help` does not wait for the engine."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aq' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
