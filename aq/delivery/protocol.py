@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -13,6 +13,15 @@ from aq.instants import Instant
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.target import Target
 from aq.task import QueueKey
+
+MAX_RESPONSE_BYTES: Final = 64 << 10
+"""So much of a response body is read at most; the status decides, whatever would have followed."""
+
+KEPT_BYTES: Final = 16 << 10
+"""So much of a response body is kept."""
+
+KEPT_SUCCESS_BYTES: Final = 1 << 10
+"""So much of the body of a 2xx is kept."""
 
 
 @frozen(kw_only=True)

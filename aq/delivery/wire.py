@@ -1,0 +1,232 @@
+"""One request and one response over a stream, under caps. HTTP/1.1 as RFC 9112 has it, parsed by llhttp.
+
+What a receiver may make us read and remember is bounded: `MAX_HEAD_BYTES` of status lines and headers,
+counting up to `MAX_INTERIMS` 1xx answers before the real one; `MAX_HEADERS` headers; `MAX_RESPONSE_BYTES` of
+body as it comes over the wire, with its chunk marks and trailers. A longer body is left unread: its status
+has decided already. Nothing is decompressed.
+
+How an exchange that yields no answer is named, from the closed list of error types: ``reset`` when the
+connection ended early, and also when what came is not HTTP, for either way the exchange broke off with
+nothing to judge; ``too_large`` when a cap on the head was passed; ``tls`` when TLS itself failed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import httptools
+import trio
+
+from aq.delivery.protocol import (
+    KEPT_BYTES,
+    MAX_RESPONSE_BYTES,
+    DeliveryError,
+    WebhookRequest,
+    WebhookResponse,
+)
+from aq.delivery.streams import Stream
+from aq.outcome import ErrorType, Timing
+
+MAX_HEAD_BYTES: Final = 32 << 10
+MAX_HEADERS: Final = 100
+MAX_INTERIMS: Final = 8
+_CHUNK_BYTES: Final = 16 << 10
+_SWITCHING: Final = 101
+_NO_STEPS: Final = Timing()
+
+
+class Connection:
+    """A stream that carries one exchange after the other. ``opening`` is told with the first response."""
+
+    def __init__(self, stream: Stream, opening: Timing = _NO_STEPS) -> None:
+        self._stream = stream
+        self._opening = opening
+        self.reusable = True
+
+    async def exchange(self, request: WebhookRequest, began: float) -> WebhookResponse:
+        """Send a request, read its response. ``began`` (Trio's time) is when the attempt's clock started.
+
+        Raises NothingSentError when no byte went out, DeliveryError when there is no answer to judge. After
+        an exception, or cancellation, the connection is not fit for more.
+        """
+        self.reusable = False
+        opening, self._opening = self._opening, _NO_STEPS
+        asked = trio.current_time()
+        sent = await self._send(render(request))
+        reader = _Reader()
+        await self._read(reader)
+        first = trio.current_time()
+        while not reader.complete:
+            await self._read(reader)
+        self.reusable = sent and reader.reusable
+        return WebhookResponse(
+            reader.status,
+            reader.headers,
+            bytes(reader.body),
+            Timing(
+                opening.dns,
+                opening.connect,
+                opening.tls,
+                milliseconds(first - asked),
+                milliseconds(trio.current_time() - began),
+            ),
+        )
+
+    def fit(self) -> bool:
+        """Whether another request may go out: the last response was whole, and nothing came after it.
+
+        What waits on an idle connection is its end, or an answer to a question that nobody asked yet.
+        """
+        return self.reusable and self._stream.quiet()
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._stream.close()
+
+    async def _send(self, data: bytes) -> bool:
+        """False when the receiver stopped listening half-way: it may still have said why (a 413, say)."""
+        try:
+            await self._stream.send_all(data)
+        except ssl.SSLError as error:
+            raise _tls_failed(error) from error
+        except OSError:
+            return False
+        return True
+
+    async def _read(self, reader: _Reader) -> None:
+        try:
+            data = await self._stream.receive_some(min(_CHUNK_BYTES, reader.budget))
+        except ssl.SSLError as error:
+            raise _tls_failed(error) from error
+        except OSError as error:
+            raise _broke_off(f"the connection broke: {error.strerror or error}") from error
+        reader.feed(data) if data else reader.end()
+
+
+class _Reader:
+    """Takes one response from the bytes it is fed. The on_… methods are httptools' callbacks."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.body = bytearray()
+        """The first `KEPT_BYTES` of it."""
+        self.budget = MAX_HEAD_BYTES
+        """How many more bytes may be read: of the head, then of the body."""
+        self.complete = False
+        self.reusable = False
+        self._interims = 0
+        self._in_body = False
+        self._parser = httptools.HttpResponseParser(self)
+
+    def feed(self, data: bytes) -> None:
+        """Raises DeliveryError when this is not HTTP or passes a cap."""
+        in_head = not self._in_body
+        self.budget -= len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.reusable = False  # a 101 that nobody asked for: what follows it is not HTTP
+        except httptools.HttpParserError as error:
+            if not self.complete:
+                raise _broke_off(f"the answer is not HTTP: {error}") from error
+            self.reusable = False
+        if in_head:
+            self._leave_head()
+        if self.complete or self.budget <= 0:
+            self.complete = True
+            del self._parser  # it holds this object in turn: with the cycle cut, memory goes at once
+
+    def end(self) -> None:
+        """The receiver closed: the end of a body that has no other end, and too early for anything else."""
+        if not self._in_body:
+            raise _broke_off("the receiver closed the connection without an answer")
+        if any(_frames(name.lower(), value) for name, value in self.headers):
+            raise _broke_off("the receiver closed the connection in the middle of its answer")
+        self.complete = True
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        self.reusable = False  # of a second answer: nobody asked for it
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # else it is a trailer
+            self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if self._in_body:
+            return
+        self.status = self._parser.get_status_code()
+        if 100 <= self.status <= 199 and self.status != _SWITCHING:
+            self._interims += 1
+            self.headers.clear()
+        else:
+            self._in_body = True
+            self.budget = MAX_RESPONSE_BYTES
+
+    def on_body(self, data: bytes) -> None:
+        if not self.complete:
+            self.body += data[: KEPT_BYTES - len(self.body)]
+
+    def on_message_complete(self) -> None:
+        if self._in_body and not self.complete:
+            self.complete = True
+            self.reusable = self._parser.should_keep_alive()
+
+    def _leave_head(self) -> None:
+        """Check the caps on the head; if it has ended, what came of the body with it counts as body."""
+        if len(self.headers) > MAX_HEADERS:
+            raise _too_large(f"more than {MAX_HEADERS} headers")
+        if self._interims > MAX_INTERIMS:
+            raise _too_large(f"more than {MAX_INTERIMS} interim (1xx) answers")
+        if self._in_body:
+            self.budget -= len(self.body)
+        elif self.budget <= 0:
+            raise _too_large(f"more than {MAX_HEAD_BYTES >> 10} KiB of headers")
+
+
+def render(request: WebhookRequest) -> bytes:
+    """The request as it goes over the wire. Raises ValueError for a header that breaks out of its line."""
+    destination, path = request.target
+    lines = [
+        f"{request.method} {path} HTTP/1.1",
+        f"host: {destination.authority}",
+        "accept-encoding: identity",
+    ]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    if request.body or request.method not in ("GET", "DELETE"):
+        lines.append(f"content-length: {len(request.body)}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise ValueError("a header must not contain a line break")
+    return b"%b\r\n\r\n%b" % (head.encode("ascii"), request.body)
+
+
+def _frames(name: str, value: str) -> bool:
+    """Whether a header says where the body ends (RFC 9112, section 6.3)."""
+    return name == "content-length" or (name == "transfer-encoding" and "chunked" in value.lower())
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds, rounded to the nearest."""
+    return round(seconds * 1_000)
+
+
+def tls_words(error: ssl.SSLError) -> str:
+    """What went wrong in TLS, for people: OpenSSL's own message names a source file."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    return (error.reason or str(error)).replace("_", " ").lower()
+
+
+def _broke_off(message: str) -> DeliveryError:
+    return DeliveryError(ErrorType.RESET, message)
+
+
+def _too_large(message: str) -> DeliveryError:
+    return DeliveryError(ErrorType.TOO_LARGE, f"the answer has {message}")
+
+
+def _tls_failed(error: ssl.SSLError) -> DeliveryError:
+    return DeliveryError(ErrorType.TLS, f"TLS failed: {tls_words(error)}")
