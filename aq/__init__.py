@@ -4,7 +4,7 @@ How a task flows through this package, top to bottom:
 
     api/        HTTP in: parse, authenticate, answer (server.py and cli/ start it)
     engine.py   open_engine(): the front door, for the API and for embedders alike
-    actors/     root → queue supervisor → agenda (who is next) → runner (one attempt); committer (the one writer)
+    actors/     root → queue supervisor → agenda (who is next) → runner (one attempt); committer (writes)
     delivery/   HTTP out: sign, guard, connect, send, judge
     storage/    where tasks are kept: memory, SQLite, and the rules that any other must keep
     task.py lifecycle.py policy.py outcome.py …   what a task is and how it moves; pure

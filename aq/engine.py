@@ -27,7 +27,7 @@ from aq.actors.services import Services, Sizes
 from aq.actors.waiters import Waiters
 from aq.clock import ServiceClock
 from aq.delivery.protocol import Runner, Transport
-from aq.delivery.signing import new_secret, parse_secrets
+from aq.delivery.signing import Secret, new_secret, parse_secrets
 from aq.delivery.webhook import WebhookRunner, open_webhook_runner
 from aq.errors import (
     DrainingError,
@@ -37,7 +37,7 @@ from aq.errors import (
     ValidationError,
 )
 from aq.ids import IdMinter
-from aq.instants import Instant
+from aq.instants import from_seconds
 from aq.policy import QueuePolicy
 from aq.queues import Queues
 from aq.storage import open_storage
@@ -78,7 +78,7 @@ class EngineStatistics:
 class Engine:
     """Made by `open_engine`. Every method may be called from any task of its Trio run."""
 
-    def __init__(self, services: Services, root: Root, signing_secrets: Sequence[bytes]) -> None:
+    def __init__(self, services: Services, root: Root, signing_secrets: Sequence[Secret]) -> None:
         self.queues = Queues(root, services.storage, self._refuse_if_draining)
         self.signing_secrets = signing_secrets
         """The decoded secrets that webhooks are signed with."""
@@ -256,7 +256,7 @@ async def open_engine(
         committer = Committer(store, clock)
         committing.start_soon(committer.run)
         secrets = parse_secrets(signing_secrets or await _stored_secret(store, committer))
-        async with _runner(runner, secrets, allow, clock.now, transport) as run:
+        async with _runner(runner, secrets, allow, wall, transport) as run:
             services = Services(
                 storage=store,
                 committer=committer,
@@ -286,21 +286,24 @@ def _opened(storage: str | Storage) -> AbstractAsyncContextManager[Storage]:
 
 def _runner(
     runner: Runner | None,
-    secrets: Sequence[bytes],
+    secrets: Sequence[Secret],
     allow: Sequence[str],
-    now: Callable[[], Instant],
+    wall: Callable[[], float],
     transport: Transport | None,
 ) -> AbstractAsyncContextManager[Runner]:
+    """Signatures carry the wall clock's time: a receiver checks them by its own."""
     if runner is not None:
         return nullcontext(runner)
-    return open_webhook_runner(secrets=secrets, allow=allow, now=now, transport=transport)
+    return open_webhook_runner(
+        secrets=secrets, allow=allow, now=lambda: from_seconds(wall()), transport=transport
+    )
 
 
 async def _stored_secret(storage: Storage, committer: Committer) -> str:
     """The storage's own signing secret, made the first time it is asked for."""
     secret = (await storage.settings()).get(_SECRET)
     if secret is None:
-        secret = new_secret(token.token_bytes)
+        secret = str(new_secret(token.token_bytes))
         await committer.commit([PutSetting(_SECRET, secret)])
     return secret
 

@@ -156,6 +156,7 @@ class QueueSupervisor:
             self._services.waiters.tell(task)
 
     async def _serve(self) -> None:
+        await self._advance()
         while not self._stopping:
             self._turn = await self._next_messages()
             if not self._turn and self._idle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
@@ -22,12 +23,11 @@ class TrioSession:
 
     def __init__(self) -> None:
         self._started = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._main,))
+        self._thread = threading.Thread(target=self._serve)
         self.clock = trio.testing.MockClock()
         self.error: BaseException | None = None
 
     def __enter__(self) -> TrioSession:
-        self._thread = threading.Thread(target=self._serve)
         self._thread.start()
         self._started.wait()
         return self
@@ -38,18 +38,19 @@ class TrioSession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
+        with suppress(trio.RunFinishedError):
+            trio.from_thread.run_sync(self._stop.set, trio_token=self._token)
         self._thread.join()
-        if self.error is not None:
+        if self.error is not None and error is None:
             raise self.error
 
     def run(self, step: Callable[[], Awaitable[T]]) -> T:
-        """One step; its result, or what it raised."""
-        return trio.from_thread.run(self._settled, step, trio_token=self._token)
-
-    def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """A background task of the session."""
-        trio.from_thread.run_sync(self.nursery.start_soon, function, trio_token=self._token)
+        """One step; its result, or what it raised, or what a background task has died of."""
+        try:
+            return trio.from_thread.run(self._settled, step, trio_token=self._token)
+        except (trio.Cancelled, trio.RunFinishedError):
+            self._thread.join()
+            raise self.error or AssertionError("the session is over") from None
 
     @staticmethod
     async def _settled(step: Callable[[], Awaitable[T]]) -> T:

@@ -105,7 +105,6 @@ class EngineMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stack = AsyncExitStack()
         self.directory = tempfile.TemporaryDirectory()
         self.session = TrioSession()
         self.session.__enter__()
@@ -118,9 +117,11 @@ class EngineMachine(RuleBasedStateMachine):
         self.session.run(self.open)
 
     def teardown(self) -> None:
-        self.session.run(self.close)
-        self.session.__exit__(None, None, None)
-        self.directory.cleanup()
+        try:
+            self.session.run(self.close)
+        finally:
+            self.directory.cleanup()
+            self.session.__exit__(None, None, None)
 
     # -- one life of the engine -----------------------------------------------------------------------------
     async def open(self) -> None:
