@@ -1,0 +1,41 @@
+"""The Quart app, put together. The engine lives outside it; no route opens a nursery."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from quart_trio import QuartTrio
+
+from aq.api.auth import Keys, require_keys
+from aq.api.health import HealthRoutes, refuse_writes_while_draining
+from aq.api.problems import handle_errors
+from aq.api.queues import QueueRoutes
+from aq.api.receiver import ReceiverRoutes
+from aq.api.requests import identify_requests
+from aq.api.tasks import TaskRoutes
+from aq.api.wire import MAX_BODY_BYTES
+from aq.engine import Engine
+
+BODY_SECONDS = 30
+
+
+def create_app(
+    engine: Engine, keys: Keys, *, dev: bool = False, wall: Callable[[], float] = time.time
+) -> QuartTrio:
+    """The HTTP API of a running engine. ``dev`` adds ``/dev/receiver``, which asks ``wall`` for the time."""
+    app = QuartTrio("aq", static_folder=None, template_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
+    app.url_map.merge_slashes = False
+    identify_requests(app)
+    require_keys(app, keys)
+    refuse_writes_while_draining(app, engine)
+    handle_errors(app)
+    TaskRoutes(engine).mount(app)
+    QueueRoutes(engine).mount(app)
+    HealthRoutes(engine).mount(app)
+    if dev:
+        ReceiverRoutes(engine, wall).mount(app)
+    return app

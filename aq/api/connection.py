@@ -1,0 +1,207 @@
+"""One client's connection: slow, silent and malformed clients end here.
+
+Hypercorn is given whole requests only (see `aq.api.wire`), one at a time, so every refusal of this room finds
+no answer in flight. All times are Trio's, so a test can move them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any, Final
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+
+from aq.api.problems import CONTENT_TYPE, problem
+from aq.api.requests import new_request_id
+from aq.api.wire import Refusal, RequestReader
+
+SILENT_SECONDS: Final = 10
+"""In mid-request a client may be silent for so long."""
+REQUEST_SECONDS: Final = 30
+"""A request must be whole so long after its first byte."""
+IDLE_SECONDS: Final = 75
+"""Between requests a connection is kept for so long."""
+SEND_SECONDS: Final = 15
+"""So long a client may take nothing of its answer (a piece of at most ``SEND_PIECE`` bytes)."""
+SEND_PIECE: Final = 64 << 10
+HALF_CLOSED_SECONDS: Final = 1
+"""A client that has closed its side may still wait for its answer: the handler has so long to finish."""
+LINGER_SECONDS: Final = 2
+"""After a refusal what still arrives is discarded for so long, so that the answer is not lost in a reset."""
+_RECEIVE: Final = 64 << 10
+_MOST_LINGERING: Final = 8 << 20
+
+App = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable, Any, Any], Awaitable[None]]
+
+
+class Connection:
+    """The stream that Hypercorn serves, and the ASGI app that it calls, of one client."""
+
+    def __init__(self, stream: trio.abc.HalfCloseableStream, app: App) -> None:
+        self.stream = stream
+        self._app = app
+        self._reader = RequestReader()
+        self.over = trio.CancelScope()
+        """Cancelled when there is nothing left to serve: Hypercorn would wait for a timer of its own."""
+        self._receiving = trio.CancelScope()
+        self._answered = trio.Event()
+        self._answered.set()
+        self._waiting_since = trio.current_time()
+        self._ended = False
+        self._closed = False
+        self._refused = False
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """Hypercorn asks it for the addresses of both sides."""
+        socket: trio.socket.SocketType = self.stream.socket  # type: ignore[attr-defined]
+        return socket
+
+    # -- the app's side -------------------------------------------------------------------------------------
+    async def app(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable, spawn: Any, call: Any
+    ) -> None:
+        """The app, watched: once it returns, its answer is sent and the next request may be read."""
+        try:
+            await self._app(scope, receive, send, spawn, call)
+        finally:
+            self._answered.set()
+            self._waiting_since = trio.current_time()
+            self._receiving.deadline = self._deadline()
+            self._end_if_over()
+
+    # -- Hypercorn's side: a stream -------------------------------------------------------------------------
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """One whole request, whatever its size; ``b""`` when the client has closed."""
+        try:
+            return await self._next_request()
+        except Refusal as refusal:
+            await self._refuse(refusal)
+            raise trio.ClosedResourceError("the client was refused") from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._ended = True
+            raise
+        finally:
+            self._end_if_over()
+
+    async def send_all(self, data: bytes) -> None:
+        """Send a part of an answer. Raises BrokenResourceError when the client does not take it."""
+        if self._closed or self._refused:
+            raise trio.ClosedResourceError
+        await self._send(data)
+
+    async def send_eof(self) -> None:
+        """Nothing more will be sent."""
+        await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        """Hypercorn has done with the connection; the bytes' way is closed by `finish`."""
+        self._closed = True
+        self._receiving.cancel()
+        await trio.lowlevel.checkpoint()
+
+    # -- the front's side -----------------------------------------------------------------------------------
+    async def finish(self) -> None:
+        """Close the way of the bytes, after a refusal not before the client had time to read it."""
+        try:
+            with trio.move_on_after(LINGER_SECONDS):
+                await self._linger()
+        finally:
+            await trio.aclose_forcefully(self.stream)
+
+    async def refuse(self, status: int, detail: str) -> None:
+        """Answer without having read anything."""
+        await self._refuse(Refusal(status, detail))
+
+    # -- within ---------------------------------------------------------------------------------------------
+    async def _next_request(self) -> bytes:
+        while True:
+            if self._answered.is_set():
+                request = self._reader.next_request()
+                if request is not None:
+                    self._answered = trio.Event()
+                    return request
+                if self._reader.wants_continue:
+                    self._reader.continued()
+                    await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not await self._receive():
+                await self._end()
+                return b""
+
+    def _end_if_over(self) -> None:
+        if (self._ended or self._refused) and self._answered.is_set():
+            self.over.cancel()
+
+    def _deadline(self) -> float:
+        if not self._answered.is_set():
+            return math.inf
+        if not self._reader.begun:
+            return self._waiting_since + IDLE_SECONDS
+        return min(trio.current_time() + SILENT_SECONDS, self._waiting_since + REQUEST_SECONDS)
+
+    async def _receive(self) -> bool:
+        """Wait for more bytes; False when the client has closed. Raises Refusal when it took too long."""
+        if not self._answered.is_set() and self._reader.begun:
+            await self._answered.wait()  # it has pipelined: read no further until its turn has come
+            self._waiting_since = trio.current_time()
+            return True
+        fresh = not self._reader.begun
+        with trio.CancelScope(deadline=self._deadline()) as self._receiving:
+            if self._closed:
+                raise trio.ClosedResourceError
+            data = await self.stream.receive_some(_RECEIVE)
+            self._reader.receive(data)
+            if fresh and self._reader.begun:
+                self._waiting_since = trio.current_time()
+            return bool(data)
+        if self._closed or not self._reader.begun:
+            raise trio.ClosedResourceError
+        raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
+
+    async def _end(self) -> None:
+        """The client has closed its side."""
+        self._ended = True
+        with trio.move_on_after(HALF_CLOSED_SECONDS):
+            await self._answered.wait()
+        if self._reader.begun and self._answered.is_set():
+            raise Refusal(400, "the connection was closed in the middle of a request")
+
+    async def _send(self, data: bytes) -> None:
+        for start in range(0, len(data), SEND_PIECE):
+            with trio.move_on_after(SEND_SECONDS) as scope:
+                await self.stream.send_all(data[start : start + SEND_PIECE])
+            if scope.cancelled_caught:
+                await trio.aclose_forcefully(self.stream)
+                raise trio.BrokenResourceError("the client does not take its answer")
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        self._refused = True
+        phrase = HTTPStatus(refusal.status).phrase
+        body = problem(refusal.status, phrase, refusal.detail)
+        retry = "retry-after: 1\r\n" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
+        head = (
+            f"HTTP/1.1 {refusal.status} {phrase}\r\n"
+            f"content-type: {CONTENT_TYPE}\r\n"
+            f"content-length: {len(body)}\r\n"
+            f"date: {formatdate(usegmt=True)}\r\n"
+            f"x-request-id: {new_request_id()}\r\n"
+            f"{retry}connection: close\r\n\r\n"
+        )
+        try:
+            await self._send(head.encode("ascii") + body)
+            await self.stream.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # it has gone: nobody to tell
+
+    async def _linger(self) -> None:
+        unread = (self._refused or self._reader.begun) and not self._ended
+        left = _MOST_LINGERING if unread else 0
+        try:
+            while left > 0 and (data := await self.stream.receive_some(_RECEIVE)):
+                left -= len(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return

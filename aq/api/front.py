@@ -1,0 +1,161 @@
+"""The door: accepts connections, gives each to Hypercorn behind a `Connection`, and closes in good order.
+
+The few lines of Hypercorn's own ``worker_serve`` (lifespan, then one ``TCPServer`` per connection) are
+repeated here so that the order of a shutdown is ours: the listeners stay open while the engine drains.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from math import inf
+from typing import Final
+
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+
+from aq.api.connection import SEND_SECONDS, Connection
+from aq.api.wire import MAX_BODY_BYTES, MAX_HEAD_BYTES
+
+MAX_CONNECTIONS: Final = 10_000
+"""Beyond so many open connections a new one is answered 503 and closed."""
+BACKLOG: Final = 1_024
+CLOSE_SECONDS: Final = 2
+"""At the end, answers that are on their way have so long to go out."""
+logger = logging.getLogger(__name__)
+
+
+async def open_listeners(host: str, port: int) -> Sequence[trio.SocketListener]:
+    """Bind; connections queue in the kernel until `open_front` accepts them. Raises OSError."""
+    return await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+
+
+@asynccontextmanager
+async def open_front(
+    app: ASGIFramework, listeners: Sequence[trio.SocketListener], *, max_connections: int = MAX_CONNECTIONS
+) -> AsyncIterator[Front]:
+    """Serve the app until the block is left; then close the listeners and, within seconds, every connection.
+
+    An answer that is on its way goes out if its client takes it; idle connections are closed at once.
+    """
+    config = _config()
+    context = WorkerContext(None)
+    async with _lifespan(app, config) as state, trio.open_nursery() as connections:
+        front = Front(app, config, context, state, max_connections)
+        try:
+            async with trio.open_nursery() as accepting:
+                accept = partial(trio.serve_listeners, front.serve, handler_nursery=connections)
+                for listener in listeners:
+                    accepting.start_soon(accept, [listener])
+                yield front
+                accepting.cancel_scope.cancel()
+            await _close_all(listeners)
+            await context.terminated.set()
+            with trio.move_on_after(CLOSE_SECONDS):
+                await front.wait_empty()
+        finally:
+            await front.abort()
+
+
+class Front:
+    """The open connections."""
+
+    def __init__(
+        self,
+        app: ASGIFramework,
+        config: Config,
+        context: WorkerContext,
+        state: LifespanState,
+        max_connections: int,
+    ) -> None:
+        self._app = ASGIWrapper(app)
+        self._config = config
+        self._context = context
+        self._state = state
+        self._max_connections = max_connections
+        self._open: set[Connection] = set()
+        self._one_less = trio.Event()
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Serve one client until its connection ends. A fault in it is logged and ends only this one."""
+        connection = Connection(stream, self._app)
+        self._open.add(connection)
+        try:
+            _give_up_on_the_silent(stream)
+            await self._serve(connection)
+        except Exception:
+            logger.exception("a connection failed")
+        finally:
+            try:
+                await connection.finish()
+            finally:
+                self._open.discard(connection)
+                self._one_less.set()
+                self._one_less = trio.Event()
+
+    async def _serve(self, connection: Connection) -> None:
+        if len(self._open) > self._max_connections:
+            await connection.refuse(503, "too many connections are open")
+            return
+        with connection.over:
+            state = ConnectionState(self._state)
+            await TCPServer(connection.app, self._config, self._context, state, connection).run()  # type: ignore[arg-type]  # it asks for an SSLStream and uses these five methods
+
+    async def wait_empty(self) -> None:
+        """Until no connection is open."""
+        while self._open:
+            await self._one_less.wait()
+
+    async def abort(self) -> None:
+        """Cut every connection, also one whose client takes nothing of its answer."""
+        with trio.CancelScope(shield=True):
+            for connection in list(self._open):
+                await trio.aclose_forcefully(connection.stream)
+
+
+@asynccontextmanager
+async def _lifespan(app: ASGIFramework, config: Config) -> AsyncIterator[LifespanState]:
+    """The app's startup and shutdown, told by ASGI's lifespan protocol."""
+    state: LifespanState = {}
+    lifespan = Lifespan(ASGIWrapper(app), config, state)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        yield state
+        await lifespan.wait_for_shutdown()
+        nursery.cancel_scope.cancel()
+
+
+def _config() -> Config:
+    """Hypercorn without timers and opinions of its own: `Connection` has them."""
+    config = Config()
+    config.errorlog = logging.getLogger("aq.hypercorn")
+    config.include_server_header = False
+    config.keep_alive_timeout = inf
+    config.keep_alive_max_requests = 1 << 62
+    config.h11_max_incomplete_size = MAX_HEAD_BYTES + MAX_BODY_BYTES
+    return config
+
+
+def _give_up_on_the_silent(stream: trio.abc.HalfCloseableStream) -> None:
+    """Let the kernel end a connection whose peer acknowledges nothing for a while."""
+    if isinstance(stream, trio.SocketStream) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_SECONDS * 1_000)
+
+
+async def _close_all(listeners: Sequence[trio.SocketListener]) -> None:
+    for listener in listeners:
+        await listener.aclose()

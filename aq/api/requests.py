@@ -1,0 +1,38 @@
+"""What every request carries: its id, and the caller's place in a trace."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+
+from quart import Response, g, request
+from quart_trio import QuartTrio
+
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def new_request_id() -> str:
+    """16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
+def identify_requests(app: QuartTrio) -> None:
+    """Give every answer an ``X-Request-Id``: the caller's own where it sent a plain one, else a new one."""
+
+    @app.before_request
+    async def begin() -> None:
+        asked = request.headers.get("X-Request-Id", "")
+        g.request_id = asked if _ID.fullmatch(asked) else new_request_id()
+
+    @app.after_request
+    async def end(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.request_id
+        return response
+
+
+def traceparent() -> str | None:
+    """The request's ``traceparent`` header (W3C Trace Context); None where it is absent or malformed."""
+    values = request.headers.getlist("traceparent")
+    return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None

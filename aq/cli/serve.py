@@ -1,0 +1,133 @@
+"""``aq serve``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import click
+
+from aq.cli.settings import read_settings
+
+if TYPE_CHECKING:
+    from aq.server import Settings
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@click.command(
+    context_settings={"auto_envvar_prefix": "AQ", "show_default": True},
+    epilog="Every option is also a variable AQ_… (--port is AQ_PORT) and a key in aq.toml (port = 8080). "
+    "AQ_API_KEY is a key that is valid while it is set; AQ_SIGNING_SECRET signs the webhooks.",
+)
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every one of IPv4.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8080, help="Port to listen on; 0 is any free."
+)
+@click.option(
+    "--storage", default="sqlite:///aq.db", metavar="URL", help="Where tasks live: sqlite:///PATH or memory:"
+)
+@click.option(
+    "--dev", is_flag=True, help="Loopback only, webhooks to loopback allowed, a fresh key, /dev/receiver."
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="CIDR",
+    help="A network that webhooks may go to although it is not public; repeatable. Example: 10.1.0.0/16",
+)
+@click.option(
+    "--grace", type=click.FloatRange(0), default=8, help="Seconds that running attempts get at the end."
+)
+@click.option(
+    "--max-attempts",
+    type=click.IntRange(1),
+    default=1_000,
+    help="Attempts in flight over all queues; never above the limit of open files less 200.",
+)
+@click.option(
+    "--config",
+    is_eager=True,
+    expose_value=False,
+    callback=read_settings,
+    metavar="FILE",
+    help="Settings file.  [default: aq.toml, where there is one]",
+)
+def serve(
+    host: str, port: int, storage: str, dev: bool, allow: tuple[str, ...], grace: float, max_attempts: int
+) -> None:
+    """Run the service.
+
+    \b
+    To try it, with SQLite in ./aq.db:
+      aq serve --dev
+    In earnest:
+      AQ_API_KEY=aq_live_… aq serve --host 0.0.0.0 --storage sqlite:////var/lib/aq/aq.db
+
+    SIGTERM ends it in good order: new requests get 503, running attempts may finish. A second one
+    ends it at once.
+    """
+    from aq.server import Settings
+
+    settings = Settings(
+        host=host,
+        port=port,
+        storage=storage,
+        dev=dev,
+        allow=tuple(network for text in allow for network in text.replace(",", " ").split()),
+        grace=grace,
+        max_attempts=max_attempts,
+        api_key=os.environ.get("AQ_API_KEY") or None,
+        signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
+    )
+    _check(settings)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    _run(settings)
+
+
+def _check(settings: Settings) -> None:
+    """Raises UsageError for what no start could mend."""
+    from aq.api.auth import check_key
+    from aq.delivery.addresses import Guard
+    from aq.delivery.signing import parse_secrets
+
+    if settings.dev and not _is_loopback(settings.host):
+        raise click.UsageError(f"--dev is for this machine only: --host {settings.host} is not loopback")
+    try:
+        Guard(settings.allow)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--allow") from None
+    try:
+        if settings.api_key is not None:
+            check_key(settings.api_key)
+    except ValueError as error:
+        raise click.UsageError(f"AQ_API_KEY {error}") from None
+    try:
+        if settings.signing_secret is not None:
+            parse_secrets(settings.signing_secret)
+    except ValueError as error:
+        raise click.UsageError(f"AQ_SIGNING_SECRET: {error}") from None
+
+
+def _run(settings: Settings) -> None:
+    import trio
+
+    from aq.errors import AsyncQueueError
+    from aq.server import BootClock, serve
+
+    try:
+        trio.run(serve, settings, click.echo, clock=BootClock())
+    except AsyncQueueError as error:
+        raise click.ClickException(str(error)) from None
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise click.ClickException(f"cannot listen on {where}: {error.strerror or error}") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,168 @@
+"""``aq serve``: the engine, its HTTP face, and the order in which both begin and end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from ipaddress import ip_address
+from typing import Final
+
+import trio
+from attrs import field, frozen
+
+from aq.api.app import create_app
+from aq.api.auth import Keys, hash_key, new_key
+from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
+from aq.clock import ServiceClock
+from aq.engine import Engine, open_engine
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+_KEY_SETTING: Final = "api_key"
+_SPARE_FILES: Final = 200
+"""File descriptors that no attempt may take: storage, listeners, look-ups, clients."""
+_STEP_SECONDS: Final = 1
+logger = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Settings:
+    """What ``aq serve`` was told. ``grace`` is in seconds; secrets are in no repr."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    storage: str = "sqlite:///aq.db"
+    dev: bool = False
+    allow: tuple[str, ...] = ()
+    grace: float = 8
+    max_attempts: int = 1_000
+    api_key: str | None = field(default=None, repr=False)
+    signing_secret: str | None = field(default=None, repr=False)
+
+
+async def serve(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT, then end in good order; a second signal ends the process at once.
+
+    In good order: new work is refused (503, and by ``/readyz``) with the listeners still open; nothing more
+    is started; running attempts get ``grace`` seconds; then connections and storage are closed. ``say`` gets
+    the few lines that a person needs, once all is ready. Raises OSError when the address cannot be bound,
+    StorageError when the storage cannot be opened or fails for good.
+    """
+    files = _open_files_limit()
+    attempts = max(1, min(settings.max_attempts, files - _SPARE_FILES))
+    connections = max(100, min(MAX_CONNECTIONS, files - attempts - _SPARE_FILES // 2))
+    listeners = await open_listeners(settings.host, settings.port)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_engine(
+            settings.storage,
+            allow=(*settings.allow, *(LOOPBACK if settings.dev else ())),
+            signing_secrets=settings.signing_secret,
+            max_attempts=attempts,
+            grace=0,  # by then they had it, with the listeners open
+        ) as engine:
+            keys, made = await _keys(engine, settings)
+            app = create_app(engine, keys, dev=settings.dev)
+            async with open_front(app, listeners, max_connections=connections):
+                say(_greeting(settings, _url(listeners), made))
+                await _run(engine, signals, settings.grace)
+
+
+async def _run(engine: Engine, signals: AsyncIterator[int], grace: float) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_wall_clock, ServiceClock())
+        number = await anext(signals)
+        logger.info("%s: taking no more work, finishing what runs", signal.Signals(number).name)
+        nursery.start_soon(_end_at_once, signals)
+        await engine.drain(grace)
+        nursery.cancel_scope.cancel()
+
+
+async def _end_at_once(signals: AsyncIterator[int]) -> None:
+    """The second signal. What was acknowledged is on disk; an attempt cut short is repeated later."""
+    await anext(signals)
+    logger.warning("second signal: ending at once")
+    logging.shutdown()
+    os._exit(1)
+
+
+async def watch_wall_clock(clock: ServiceClock) -> None:
+    """Log once for each step of the wall clock by over a second; what is due does not follow it."""
+    told = 0.0
+    while True:
+        await trio.sleep(_STEP_SECONDS)
+        offset = clock.wall_offset()
+        if abs(offset - told) > _STEP_SECONDS:
+            told = offset
+            logger.warning(
+                "the wall clock is %+.1f s off the service clock; due times do not follow it", offset
+            )
+
+
+class BootClock(trio.abc.Clock):
+    """Trio's clock on a clock that also counts while the machine is suspended, where there is one."""
+
+    _id = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    def start_clock(self) -> None:
+        """It is running."""
+
+    def current_time(self) -> float:
+        return time.clock_gettime(self._id)
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        return deadline - self.current_time()
+
+
+async def _keys(engine: Engine, settings: Settings) -> tuple[Keys, str | None]:
+    """The valid keys, and the one made just now, to be shown this once."""
+    stored = [value for name, value in (await engine.settings()).items() if name == _KEY_SETTING]
+    if settings.api_key is not None:
+        return Keys([hash_key(settings.api_key), *stored]), None
+    if settings.dev:
+        key = new_key()
+        return Keys([hash_key(key), *stored]), key
+    if stored:
+        return Keys(stored), None
+    key = new_key()
+    await engine.put_setting(_KEY_SETTING, hash_key(key))
+    return Keys.of([key]), key
+
+
+def _open_files_limit() -> int:
+    """How many files this process may open, after raising its own limit as far as it is allowed to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError):  # some systems have a lower limit behind the hard one
+            return soft
+    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+
+
+def _url(listeners: Sequence[trio.SocketListener]) -> str:
+    host, port = listeners[0].socket.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ip_address(host).version == 6 else f"http://{host}:{port}"
+
+
+def _greeting(settings: Settings, url: str, key: str | None) -> str:
+    lines = [f"aq is ready on {url}", f"storage: {settings.storage}"]
+    if key is not None and not settings.dev:
+        lines.append(f"API key (kept as a hash, shown only now): {key}")
+    if settings.dev:
+        lines += _first_steps(url, key or "$AQ_API_KEY")
+    return "\n".join(lines)
+
+
+def _first_steps(url: str, key: str) -> list[str]:
+    task = f'''{{"queue": "hello", "webhook_url": "{url}/dev/receiver", "payload": {{"to": "world"}}}}'''
+    curl = f'  curl -H "X-API-Key: {key}"'
+    return [
+        f"API key: {key}",
+        "",
+        "Send a task to this server's own receiver, then look at it:",
+        f"{curl} -H 'Content-Type: application/json' -d '{task}' {url}/v1/tasks",
+        f"{curl} {url}/v1/tasks?queue=hello",
+    ]

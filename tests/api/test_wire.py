@@ -1,0 +1,163 @@
+"""What is let through to the server, and what is refused before any of it gets there."""
+
+from __future__ import annotations
+
+import pytest
+
+from aq.api.wire import MAX_BODY_BYTES, MAX_CHUNKS, Refusal, RequestReader
+
+HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\n"
+
+
+def read(data: bytes) -> list[bytes]:
+    """Every whole request in the data."""
+    reader = RequestReader()
+    reader.receive(data)
+    return list(iter(reader.next_request, None))
+
+
+def refusal(data: bytes) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        read(data)
+    return caught.value
+
+
+def test_a_request_comes_out_whole_and_in_plain_form() -> None:
+    (request,) = read(HEAD + b"Content-Length: 2\r\nX-A:  b \r\n\r\n{}")
+    assert request == b"POST /v1/tasks HTTP/1.1\r\nhost: a\r\nx-a: b\r\ncontent-length: 2\r\n\r\n{}"
+
+
+def test_byte_by_byte_is_the_same_as_at_once() -> None:
+    data = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nT: 1\r\n\r\n" + HEAD + b"\r\n"
+    reader = RequestReader()
+    found = []
+    for byte in data:
+        reader.receive(bytes([byte]))
+        if (request := reader.next_request()) is not None:
+            found.append(request)
+    assert found == read(data)
+    assert len(found) == 2
+    assert not reader.begun
+
+
+def test_chunks_become_a_content_length() -> None:
+    (request,) = read(HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")
+    assert request == HEAD.replace(b"Host", b"host") + b"content-length: 7\r\n\r\nabcdefg"
+
+
+def test_an_empty_chunked_body_is_declared_too() -> None:
+    (request,) = read(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert b"content-length: 0\r\n" in request
+
+
+def test_pipelined_requests_come_out_one_by_one() -> None:
+    data = (
+        HEAD
+        + b"Content-Length: 1\r\n\r\nxGET /a HTTP/1.1\r\nHost: b\r\n\r\n\r\n"
+        + b"GET /b HTTP/1.1\r\nHost: b\r\n\r\n"
+    )
+    requests = read(data)
+    assert [request.split(b" ")[1] for request in requests] == [b"/v1/tasks", b"/a", b"/b"]
+
+
+def test_nothing_that_changes_the_protocol_is_passed_on() -> None:
+    data = HEAD + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n"
+    (request,) = read(data)
+    assert b"\r\nupgrade:" not in request
+    assert b"http2-settings:" not in request
+
+
+def test_an_absolute_target_becomes_its_path() -> None:
+    (request,) = read(b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert request.startswith(b"GET /b?c HTTP/1.1\r\n")
+
+
+def test_a_client_that_waits_for_a_continue_is_seen() -> None:
+    reader = RequestReader()
+    reader.receive(HEAD + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    assert reader.next_request() is None
+    waiting = reader.wants_continue
+    reader.continued()
+    assert (waiting, reader.wants_continue) == (True, False)
+    reader.receive(b"{}")
+    request = reader.next_request()
+    assert request is not None
+    assert b"expect" not in request
+
+
+MALFORMED = {
+    "two lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "two equal lengths": HEAD + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    "a list of lengths": HEAD + b"Content-Length: 2, 2\r\n\r\n{}",
+    "length and chunks": HEAD + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks and length": HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+    "space before the colon": HEAD + b"Content-Length : 2\r\n\r\n{}",
+    "signed length": HEAD + b"Content-Length: +2\r\n\r\n{}",
+    "hex length": HEAD + b"Content-Length: 0x2\r\n\r\n{}",
+    "endless length": HEAD + b"Content-Length: " + b"9" * 100 + b"\r\n\r\n",
+    "other encoding": HEAD + b"Transfer-Encoding: gzip\r\n\r\n",
+    "two encodings": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "encoding twice": HEAD + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunks in 1.0": HEAD.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "folded header": HEAD + b"X-A: b\r\n c\r\n\r\n",
+    "bare LF": b"GET / HTTP/1.1\nHost: a\n\n",
+    "one bare LF": HEAD + b"X-A: b\nContent-Length: 2\r\n\r\n{}",
+    "bare CR": HEAD + b"X-A: b\rContent-Length: 2\r\n\r\n{}",
+    "NUL": HEAD + b"X-A: b\x00c\r\n\r\n",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "words": b"hello there\r\n\r\n",
+    "authority target": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "asterisk target": b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+    "empty target": b"GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
+    "bad chunk size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "chunk too long for its size": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
+    "chunks ended by LF": HEAD
+    + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\nGET /b HTTP/1.1\r\n\r\n",
+    "chunk ended by LF": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\na\n0\n\n",
+}
+
+
+@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
+def test_what_could_be_read_in_two_ways_is_refused(data: bytes) -> None:
+    assert refusal(data).status == 400
+
+
+def test_a_bare_lf_is_refused_before_the_head_is_complete() -> None:
+    assert refusal(b"GET / HTTP/1.1\nHo").status == 400
+
+
+LARGE = {
+    "a long header": HEAD + b"X: " + b"a" * (16 << 10) + b"\r\n\r\n",
+    "a head without end": HEAD + b"X: " + b"a" * (16 << 10),
+    "many headers": HEAD + b"".join(b"X-%d: y\r\n" % i for i in range(100)) + b"\r\n",
+    "a long target": b"GET /" + b"a" * (16 << 10) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", LARGE.values(), ids=LARGE.keys())
+def test_large_heads_are_431(data: bytes) -> None:
+    assert refusal(data).status == 431
+
+
+def test_100_headers_pass() -> None:
+    assert len(read(HEAD + b"".join(b"X-%d: y\r\n" % i for i in range(99)) + b"\r\n")) == 1
+
+
+def test_a_declared_body_over_1_mib_is_refused_at_its_head() -> None:
+    assert refusal(HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)).status == 413
+
+
+def test_a_chunked_body_over_1_mib_is_refused_when_it_gets_there() -> None:
+    chunk = b"40000\r\n" + b"x" * 0x40000 + b"\r\n"
+    start = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert len(read(start + 4 * chunk + b"0\r\n\r\n")) == 1
+    assert refusal(start + 4 * chunk + b"1\r\nx").status == 413
+
+
+def test_a_body_cut_to_crumbs_is_refused() -> None:
+    crumbs = b"1\r\nx\r\n" * (MAX_CHUNKS + 1)
+    assert refusal(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + crumbs).status == 413
