@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from typing import cast
 
 import httpx
@@ -124,12 +124,16 @@ def _as_httpx(request: WebhookRequest) -> httpx.Request:
 async def _capped(response: httpx.Response) -> bytes:
     """The head of the body as it came, not decompressed."""
     kept, read = b"", 0
-    async with aclosing(cast("AsyncGenerator[bytes]", response.aiter_raw())) as chunks:
+    chunks = aiter(cast("httpx.AsyncByteStream", response.stream))
+    try:
         async for chunk in chunks:
             kept += chunk[: KEPT_BYTES - len(kept)]
             read += len(chunk)
             if read >= MAX_RESPONSE_BYTES:
                 break
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
     return kept
 
 

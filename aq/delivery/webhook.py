@@ -36,7 +36,7 @@ class WebhookRunner:
         now: Callable[[], Instant],
     ) -> None:
         self._transport = transport
-        self._guard = guard
+        self.guard = guard
         self._secrets = secrets
         self._now = now
 
@@ -52,7 +52,7 @@ class WebhookRunner:
 
     def _check(self, target: Target) -> None:
         """What shows in the URL, whatever the transport; it may have been allowed at the task's creation."""
-        what = self._guard.refusal_at_creation(target)
+        what = self.guard.refusal_at_creation(target)
         if what is not None:
             raise blocked(target.destination, what)
 

@@ -1,0 +1,1 @@
+"""The delivery against scripted receivers on real loopback sockets."""

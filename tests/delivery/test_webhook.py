@@ -1,0 +1,170 @@
+"""One attempt from end to end, as the engine makes it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from attrs import evolve
+from standardwebhooks import Webhook
+
+from aq.delivery.connect import SystemResolver
+from aq.delivery.protocol import Delivery
+from aq.delivery.signing import Secret, verify
+from aq.delivery.transport import HttpxTransport
+from aq.delivery.webhook import open_webhook_runner
+from aq.outcome import AttemptStatus, ErrorType
+from aq.task import Environment, QueueKey
+from aq.version import __version__
+
+from .receiver import OK, answering, hang, serve
+from .support import LOOPBACK, Names
+
+SECRETS = [Secret(b"o" * 32), Secret(b"n" * 32)]
+PAYLOAD = '{"to": "é",  "n": 1.0}'.encode()
+
+
+def wall() -> int:
+    return time.time_ns() // 1_000
+
+
+def open_runner(**options: Any) -> Any:
+    return open_webhook_runner(**{"secrets": SECRETS, "now": wall, "allow": LOOPBACK, **options})
+
+
+def delivery(url: str) -> Delivery:
+    return Delivery(
+        task_id="task_0123456789ABCDEFGHJKMNPQRS",
+        queue=QueueKey(Environment.LIVE, "e-mails.v1"),
+        webhook_url=url,
+        payload=PAYLOAD,
+        attempt=3,
+        timeout=30,
+        due_at=0,
+        started_at=0,
+    )
+
+
+async def test_what_a_receiver_gets(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with open_runner() as run:
+        outcome = await run(evolve(delivery(receiver.url), traceparent=traceparent))
+        await run(delivery(receiver.url))
+    assert outcome.succeeded
+    assert (outcome.response_code, outcome.response_body) == (200, b"ok")
+    assert outcome.timing is not None
+    traced, plain = receiver.requests
+    assert traced.line == "POST /hook HTTP/1.1"
+    assert traced.body == (
+        b'{"task_id":"task_0123456789ABCDEFGHJKMNPQRS","queue":"e-mails.v1","payload":'
+        + PAYLOAD
+        + b',"attempt":3}'
+    )
+    assert json.loads(traced.body)["payload"] == {"to": "é", "n": 1.0}
+    assert traced.headers["content-type"] == "application/json"
+    assert traced.headers["user-agent"] == f"AsyncQueue/{__version__}"
+    assert traced.headers["webhook-id"] == "task_0123456789ABCDEFGHJKMNPQRS"
+    assert traced.headers["traceparent"] == traceparent
+    assert "traceparent" not in plain.headers
+
+
+async def test_the_receiver_can_verify_it(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    async with open_runner() as run:
+        await run(delivery(receiver.url))
+    (request,) = receiver.requests
+    for secret in SECRETS:
+        Webhook(str(secret)).verify(request.body, request.headers)
+        verify(request.headers, request.body, [secret], wall())
+    assert request.headers["x-asyncqueue-signature"].count("v1=") == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n",
+            ErrorType.REDIRECT,
+        ),
+        (b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n", ErrorType.GONE),
+        (b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", ErrorType.HTTP_5XX),
+        (b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", ErrorType.HTTP_429),
+    ],
+)
+async def test_a_failure_is_told_and_nothing_is_followed(
+    nursery: trio.Nursery, answer: bytes, kind: ErrorType
+) -> None:
+    receiver = await serve(nursery, answering(answer))
+    async with open_runner() as run:
+        outcome = await run(delivery(receiver.url))
+    assert (outcome.status, outcome.error_type) == (AttemptStatus.FAILURE, kind)
+    assert outcome.retry_after == (7 if kind is ErrorType.HTTP_429 else None)
+    assert (receiver.connections, len(receiver.requests)) == (1, 1)
+
+
+async def test_a_destination_that_is_not_allowed_is_blocked(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    names = Names(receiver_example=[["127.0.0.1"]])
+    async with open_runner(allow=(), resolver=names) as run:
+        for host in ("127.0.0.1", "localhost", "receiver.example"):
+            outcome = await run(delivery(f"http://{host}:{receiver.port}/"))
+            assert (outcome.status, outcome.error_type) == (AttemptStatus.BLOCKED, ErrorType.BLOCKED)
+            assert "loopback" in (outcome.error or "")
+    assert receiver.connections == 0
+
+
+async def test_no_answer_is_an_outcome_too(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(b"garbage\r\n\r\n"))
+    async with open_runner(resolver=Names()) as run:
+        broken = await run(delivery(receiver.url))
+        unknown = await run(delivery("http://nowhere.example/"))
+    assert (broken.status, broken.error_type) == (AttemptStatus.ERROR, ErrorType.RESET)
+    assert (unknown.status, unknown.error_type) == (AttemptStatus.ERROR, ErrorType.DNS)
+
+
+async def test_the_deadline_is_the_callers(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, hang)
+    outcomes = []
+    async with open_runner() as run, trio.open_nursery() as inner:
+
+        @inner.start_soon
+        async def _() -> None:
+            outcomes.append(await run(delivery(receiver.url)))
+
+        await receiver.asked.wait()
+        inner.cancel_scope.cancel()
+    await receiver.over.wait()
+    assert outcomes == []
+
+
+async def test_any_httpx_transport_can_stand_in_and_the_guard_still_reads_urls() -> None:
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["webhook-signature"])
+        return httpx.Response(204)
+
+    async with open_runner(allow=(), transport=HttpxTransport(httpx.MockTransport(handler))) as run:
+        assert (await run(delivery("https://receiver.example/"))).succeeded
+        assert (await run(delivery("https://[::1]/"))).error_type is ErrorType.BLOCKED
+    assert len(seen) == 1
+
+
+async def test_the_systems_resolver_knows_localhost_and_no_nonsense(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    async with open_runner() as run:
+        assert (await run(delivery(f"http://localhost:{receiver.port}/"))).succeeded
+        outcome = await run(delivery(f"http://{'x' * 64}..localhost:{receiver.port}/"))
+    assert outcome.error_type is ErrorType.DNS
+
+
+async def test_look_ups_can_be_abandoned() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await SystemResolver()("localhost", 80)
+    assert scope.cancelled_caught
