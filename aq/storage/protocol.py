@@ -9,32 +9,38 @@ Writing
  2. When commit has returned, what it applied is durable: on a storage whose ``traits.durable`` is true it
     survives the death of the process and of the machine.
  3. A commit that raises StorageUnavailableError may or may not have happened. Called again with the same
-    units, it takes effect once and gives the answers of that one effect. StorageFullError means it has not
-    happened.
+    units (the very objects) before any others, it takes effect once and gives the answers of that one
+    effect. StorageFullError means it has not happened, by none of the calls.
  4. A refused unit changes nothing, whichever of its changes was refused.
  5. Insert refuses an id that exists (EXISTS) and a queue that does not (MISSING).
- 6. Start, Update and Delete are compare-and-set on the task: MISSING when it is not there, STATE when its
-    status is another one than expected, VERSION when its version is.
+ 6. Start, Update and Delete are compare-and-set on the task: MISSING when it is not there, or not in the
+    queue named, STATE when its status is another one than expected, VERSION when its version is. An Update
+    leaves id, queue, webhook_url, delay, created_at and traceparent as they were inserted. Record refuses a
+    task that is not there (MISSING); of two records of one number the later stands.
  7. Counts of a queue always equal the number of its tasks in each state, in the same transaction.
  8. PutQueue with version 1 creates and refuses a name that exists (EXISTS); with version n it replaces
-    version n - 1 (MISSING, VERSION).
+    version n - 1 (MISSING, VERSION). Counts stay.
  9. DropQueue refuses a queue that holds any task (STATE). Sweep deletes at most ``limit`` finished tasks,
-    oldest first, with their payloads and attempts, and answers how many.
-10. Delete removes the task, its payload and its attempts.
+    oldest first (by id), with their payloads and attempts, and answers how many; of a queue that is not
+    there, none.
+10. An applied Start is answered with the task as started and its payload. Delete removes the task, its
+    payload and its attempts.
 
 Reading
 11. A read that begins after commit returned sees what it applied. Each read sees one moment.
 12. ``window`` gives the due tasks (``due_at <= now``, pending) in running order (priority high to low, then
     due_at, then id) and the ones not yet due by (due_at, id); at most ``limit`` of each, its cost bound by
-    the answer.
+    the answer. The window of a sandbox queue is empty: its tasks are never due.
 13. ``list_tasks`` gives newest first (descending id); its total is exact and costs no scan.
 14. ``floor`` is the highest ``now`` ever committed and the highest id sequence ever inserted, deleted or
     not.
+15. ``damage`` is None, or says what an integrity check or a read found broken. From then on every commit
+    raises StorageCorruptError, for good; reads give what can still be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -133,9 +139,14 @@ class Reason(StrEnum):
 
 @frozen
 class Applied:
-    """The unit is in. ``count`` is the number of tasks that a Sweep deleted."""
+    """The unit is in.
+
+    ``count`` is the number of tasks that a Sweep deleted; ``started`` are the tasks that its Start changes
+    made active, as they are now, each with its payload.
+    """
 
     count: int = 0
+    started: Sequence[tuple[Task, bytes]] = ()
 
 
 @frozen
@@ -220,6 +231,11 @@ class Storage(Protocol):
     @property
     def traits(self) -> Traits: ...
 
+    @property
+    def damage(self) -> str | None:
+        """Rule 15; for readiness checks and people."""
+        ...
+
     async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
         """Apply the units in one transaction; see rules 1-10. ``now`` raises the floor."""
         ...
@@ -228,14 +244,13 @@ class Storage(Protocol):
         """One task with its payload and attempts (by number), or None."""
         ...
 
-    async def load(self, ids: Iterable[str]) -> Mapping[str, tuple[Task, bytes]]:
-        """Tasks with their payloads, for starting them; the ones that are not there are left out."""
-        ...
-
     async def list_tasks(
         self, which: TaskFilter, *, limit: int, offset: int = 0, before: str | None = None
     ) -> TaskPage:
-        """Newest first; ``before`` starts below that id, ``offset`` skips (not both)."""
+        """Newest first; ``before`` starts below that id, ``offset`` skips (not both).
+
+        A ``before`` that no minter made gives an empty page.
+        """
         ...
 
     async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
@@ -251,7 +266,7 @@ class Storage(Protocol):
         ...
 
     async def queues(self, environment: Environment | None = None) -> Sequence[Queue]:
-        """Every queue, by name, of one environment or of all."""
+        """Every queue, by (environment, name), of one environment or of all."""
         ...
 
     async def settings(self) -> Mapping[str, str]:

@@ -1,0 +1,145 @@
+"""The store in one SQLite file (with its ``-wal``, ``-shm`` and ``.lock`` beside it).
+
+    connection   the calls made to SQLite, and its errors by name
+    lock         one process at a time
+    schema       is the file ours, of which version, whole? migrations
+    statements   all SQL text          rows    domain values as rows, and back
+    writer       the one connection that commits
+    readers      a few connections that read     reads   what they read
+    failures     what an error means
+
+WAL journal, synchronous=FULL: a commit is on the disk before it returns.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from aq.errors import StorageError
+from aq.instants import Instant
+from aq.storage.protocol import (
+    Answer,
+    Floor,
+    Storage,
+    StoredTask,
+    TaskFilter,
+    TaskPage,
+    Traits,
+    Unit,
+    Window,
+)
+from aq.storage.sqlite import reads
+from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
+from aq.storage.sqlite.failures import Health
+from aq.storage.sqlite.lock import StoreLock
+from aq.storage.sqlite.readers import Readers
+from aq.storage.sqlite.schema import Check
+from aq.storage.sqlite.writer import Writer
+from aq.task import Environment, Queue, QueueKey, Task
+
+
+@asynccontextmanager
+async def open_sqlite(path: str, *, connect: Connect = StdlibConnection) -> AsyncIterator[Storage]:
+    """Open the store at a path, making it when it is not there.
+
+    Raises StorageError, saying what to do, when it cannot be used: in use by another process, not ours, of a
+    newer version, not readable or writable. A file up to 64 MiB is checked for damage before it is used, a
+    larger one beside its use (rule 15).
+    """
+    storage = await trio.to_thread.run_sync(_open, path, connect)
+    try:
+        yield storage
+    finally:
+        await storage.aclose()
+
+
+def _open(path: str, connect: Connect) -> SqliteStorage:
+    path = os.path.realpath(path)
+    directory = os.path.dirname(path)
+    if os.path.isdir(path):
+        raise StorageError(f"cannot open {path}: it is a directory; name a file in it")
+    if not os.path.isdir(directory):
+        raise StorageError(f"cannot open {path}: the directory {directory} does not exist; create it first")
+    lock = StoreLock(path)
+    health = Health()
+    writer = Writer(path, connect, health)
+    try:
+        writer.open()
+        check = Check(path, connect, health)
+    except SqliteError as error:
+        writer.close()
+        lock.release()
+        raise StorageError(f"cannot open {path}: {error}") from error
+    except BaseException:
+        writer.close()
+        lock.release()
+        raise
+    return SqliteStorage(writer, Readers(path, connect, health), check, lock, health)
+
+
+class SqliteStorage:
+    """A `aq.storage.protocol.Storage` in one file; opened by `open_sqlite`."""
+
+    def __init__(
+        self, writer: Writer, readers: Readers, check: Check, lock: StoreLock, health: Health
+    ) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._check = check
+        self._lock = lock
+        self._health = health
+        self._one_writer = trio.CapacityLimiter(1)
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(durable=True, shared=False)
+
+    @property
+    def damage(self) -> str | None:
+        return self._health.damage
+
+    async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
+        self._health.require_writable()
+        return await trio.to_thread.run_sync(self._writer.commit, units, now, limiter=self._one_writer)
+
+    async def task(self, task_id: str) -> StoredTask | None:
+        return await self._readers.run(partial(reads.task, task_id=task_id))
+
+    async def list_tasks(
+        self, which: TaskFilter, *, limit: int, offset: int = 0, before: str | None = None
+    ) -> TaskPage:
+        return await self._readers.run(
+            partial(reads.list_tasks, which=which, limit=limit, offset=offset, before=before)
+        )
+
+    async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
+        return await self._readers.run(partial(reads.window, key=key, now=now, limit=limit))
+
+    async def active(self, key: QueueKey, limit: int) -> Sequence[Task]:
+        return await self._readers.run(partial(reads.active, key=key, limit=limit))
+
+    async def queue(self, key: QueueKey) -> Queue | None:
+        return await self._readers.run(partial(reads.queue, key=key))
+
+    async def queues(self, environment: Environment | None = None) -> Sequence[Queue]:
+        return await self._readers.run(partial(reads.queues, environment=environment))
+
+    async def settings(self) -> Mapping[str, str]:
+        return await self._readers.run(reads.settings)
+
+    async def floor(self) -> Floor:
+        return await self._readers.run(reads.floor)
+
+    async def aclose(self) -> None:
+        """Waits for what runs. The last connection to close folds the write-ahead log into the file."""
+        self._health.ended = self._health.ended or "the store is closed"
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._check.stop)
+            await self._readers.aclose()
+            await trio.to_thread.run_sync(self._writer.close, limiter=self._one_writer)
+        self._lock.release()

@@ -1,0 +1,67 @@
+"""A few read-only connections, each used by one thread at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeVar
+
+import trio
+
+from aq.storage.sqlite.connection import Connect, Connection, SqliteError
+from aq.storage.sqlite.failures import Health
+
+READERS: Final = 3
+"""Reads that run at once; further ones wait their turn."""
+_CACHE_KIB: Final = 8 << 10
+
+T = TypeVar("T")
+
+
+class Readers:
+    """Runs reads. Connections are made when they are first needed, and again after an error."""
+
+    def __init__(self, path: str, connect: Connect, health: Health) -> None:
+        self._path = path
+        self._connect = connect
+        self._health = health
+        self._free: list[Connection] = []
+        self._limiter = trio.CapacityLimiter(READERS)
+
+    async def run(self, read: Callable[[Connection], T]) -> T:
+        """Raises what `Health.judge` makes of an error. Waits for a read that began, even when cancelled."""
+        self._health.require_open()
+        return await trio.to_thread.run_sync(self._run, read, limiter=self._limiter)
+
+    async def aclose(self) -> None:
+        """Wait for the reads that run, then let go of every connection."""
+        with trio.CancelScope(shield=True):
+            for token in [object() for _ in range(READERS)]:
+                await self._limiter.acquire_on_behalf_of(token)
+        while self._free:
+            _close(self._free.pop())
+
+    def _run(self, read: Callable[[Connection], T]) -> T:
+        self._health.require_open()
+        db = None
+        try:
+            db = self._free.pop() if self._free else self._open()
+            result = read(db)
+        except BaseException as error:
+            if db is not None:
+                _close(db)
+            if isinstance(error, SqliteError):
+                raise self._health.judge(error) from error
+            raise
+        self._free.append(db)
+        return result
+
+    def _open(self) -> Connection:
+        db = self._connect(self._path, read_only=True)
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        return db
+
+
+def _close(db: Connection) -> None:
+    with suppress(SqliteError):
+        db.close()
