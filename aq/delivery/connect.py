@@ -36,14 +36,18 @@ MAX_LOOKUPS: Final = 32
 
 
 class SystemResolver:
-    """The system's getaddrinfo, in threads of its own: slow DNS does not hold up other thread work."""
+    """The system's getaddrinfo, in threads of its own: slow DNS does not hold up other thread work.
 
-    def __init__(self) -> None:
+    ``look_up`` is a blocking (host, port) → addresses to use in its place. A cancelled look-up is abandoned.
+    """
+
+    def __init__(self, look_up: Callable[[str, int], Sequence[str]] | None = None) -> None:
+        self._look_up = look_up or _look_up
         self._limiter = trio.CapacityLimiter(MAX_LOOKUPS)
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         return await trio.to_thread.run_sync(
-            _look_up, host, port, abandon_on_cancel=True, limiter=self._limiter
+            self._look_up, host, port, abandon_on_cancel=True, limiter=self._limiter
         )
 
 
@@ -98,9 +102,9 @@ class Connector:
                 raise blocked(destination, what)
 
     async def _secure(self, tcp: TcpStream, destination: Destination) -> TlsStream:
-        stream = TlsStream(tcp, self.ssl_context, destination.host.rstrip("."))
         secured = False
         try:
+            stream = TlsStream(tcp, self.ssl_context, destination.host.rstrip("."))
             await stream.handshake()
             secured = True
         except ssl.SSLEOFError as error:
@@ -109,9 +113,11 @@ class Connector:
             raise _no_tls(destination, tls_words(error)) from error
         except (OSError, NothingSentError) as error:
             raise _no_tls(destination, "the connection broke") from error
+        except ValueError as error:
+            raise _no_tls(destination, "no certificate can be for such a name") from error
         finally:
             if not secured:
-                stream.close()
+                tcp.close()
         return stream
 
 

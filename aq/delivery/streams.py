@@ -1,9 +1,9 @@
 """Bytes over TCP and over TLS, for one exchange at a time.
 
-Thinner than `trio.SocketStream` and `trio.SSLStream` (numbers in docs/decisions/0002-delivery-wire.md), and
-able to tell two things those cannot: that not one byte of a request left, and that nothing waits to be read.
-Reads and writes raise OSError as the socket does. Cancellation is safe; what it leaves half-done is closed by
-the owner of the stream.
+Not `trio.SocketStream` and `trio.SSLStream`, because those cannot tell two things that keeping connections
+depends on: that not one byte of a request left, and that nothing waits to be read, inside TLS neither
+(docs/decisions/0002-delivery-wire.md). Reads and writes raise OSError as the socket does. Cancellation is
+safe; what it leaves half-done is closed by the owner of the stream.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ Script: TypeAlias = Callable[[Peer], Awaitable[None]]
 
 @define
 class Receiver:
-    """What a script has seen so far. ``over`` is set when its first connection has ended."""
+    """What a script has seen so far."""
 
     port: int
     connections: int = 0
@@ -88,6 +88,11 @@ class Receiver:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
+
+    async def ended(self) -> None:
+        """Wait until the first connection has ended."""
+        with trio.fail_after(10):
+            await self.over.wait()
 
 
 async def serve(nursery: trio.Nursery, script: Script, tls: ssl.SSLContext | None = None) -> Receiver:

@@ -7,6 +7,8 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
+import trio
+
 from aq.delivery.addresses import Guard
 from aq.delivery.connect import Connector, default_ssl_context
 from aq.delivery.pool import Pool
@@ -44,10 +46,12 @@ async def open_transport(
     resolver: Names | None = None,
     ssl_context: ssl.SSLContext | None = None,
     pool: Pool[Connection] | None = None,
+    patience: float = 10,
 ) -> AsyncIterator[PoolTransport]:
     connector = Connector(Guard(allow), resolver or Names(), ssl_context or default_ssl_context())
     transport = PoolTransport(connector, pool)
     try:
-        yield transport
+        with trio.fail_after(patience):  # a fault must fail a test, not hang it
+            yield transport
     finally:
         await transport.aclose()

@@ -96,6 +96,18 @@ async def test_a_certificate_for_another_name_is_refused(
     assert HOST in str(error)
 
 
+@pytest.mark.parametrize("host", ["a..example", "x" * 64 + ".example"])
+async def test_a_name_that_no_certificate_can_hold(
+    nursery: trio.Nursery, good: ssl.SSLContext, trusting: ssl.SSLContext, host: str
+) -> None:
+    receiver = await serve(nursery, answering(OK), good)
+    names = Names(**{host: [["127.0.0.1"]]})
+    async with open_transport(resolver=names, ssl_context=trusting) as transport:
+        with pytest.raises(DeliveryError, match="no certificate") as caught:
+            await transport.send(post(f"https://{host}:{receiver.port}/"))
+    assert caught.value.error_type is ErrorType.TLS
+
+
 async def test_a_receiver_without_tls(nursery: trio.Nursery, trusting: ssl.SSLContext) -> None:
     async def plain(peer: Peer) -> None:
         await peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -140,7 +152,7 @@ async def test_a_handshake_that_hangs_ends_with_the_cancellation(
         inner.start_soon(transport.send, post(f"https://{HOST}:{receiver.port}/"))
         await waited.wait()
         inner.cancel_scope.cancel()
-    await receiver.over.wait()
+    await receiver.ended()
 
 
 async def test_a_body_up_to_the_end_of_the_connection(
@@ -219,4 +231,4 @@ async def test_cancelling_in_mid_answer(
         inner.start_soon(transport.send, post(f"https://{HOST}:{receiver.port}/"))
         await receiver.asked.wait()
         inner.cancel_scope.cancel()
-    await receiver.over.wait()
+    await receiver.ended()

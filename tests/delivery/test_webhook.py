@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import trio
 from attrs import evolve
 from standardwebhooks import Webhook
+from trio.testing import wait_all_tasks_blocked
 
-from aq.delivery.connect import SystemResolver
+from aq.delivery.connect import MAX_LOOKUPS, SystemResolver
 from aq.delivery.protocol import Delivery
 from aq.delivery.signing import Secret, verify
 from aq.delivery.transport import HttpxTransport
@@ -138,7 +140,7 @@ async def test_the_deadline_is_the_callers(nursery: trio.Nursery) -> None:
 
         await receiver.asked.wait()
         inner.cancel_scope.cancel()
-    await receiver.over.wait()
+    await receiver.ended()
     assert outcomes == []
 
 
@@ -163,8 +165,21 @@ async def test_the_systems_resolver_knows_localhost_and_no_nonsense(nursery: tri
     assert outcome.error_type is ErrorType.DNS
 
 
-async def test_look_ups_can_be_abandoned() -> None:
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await SystemResolver()("localhost", 80)
-    assert scope.cancelled_caught
+async def test_look_ups_are_bounded_and_can_be_abandoned() -> None:
+    begun, answer = threading.Semaphore(0), threading.Event()
+
+    def slow(host: str, port: int) -> list[str]:
+        begun.release()
+        answer.wait()
+        return [host]
+
+    resolver = SystemResolver(slow)
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_LOOKUPS + 10):
+            nursery.start_soon(resolver, "192.0.2.1", 80)
+        for _ in range(MAX_LOOKUPS):
+            await trio.to_thread.run_sync(begun.acquire)
+        await wait_all_tasks_blocked()
+        assert not begun.acquire(blocking=False)
+        nursery.cancel_scope.cancel()
+    answer.set()
