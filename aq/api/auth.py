@@ -22,6 +22,7 @@ from aq.api.problems import UnauthorizedError
 
 PREFIX: Final = "aq_live_"
 LEAST_SECRET: Final = 32
+_OPEN: Final = frozenset({"healthz", "readyz", "receiver"})
 _ALPHABET: Final = string.ascii_letters + string.digits
 _CHALLENGE: Final = 'Bearer realm="asyncqueue"'
 
@@ -62,11 +63,12 @@ class Keys:
 
 
 def require_keys(app: QuartTrio, keys: Keys) -> None:
-    """No route under ``/v1``, known or unknown, answers anything but 401 without a valid key."""
+    """Without a valid key every route but the open ones is a 401, and so is what is unknown under ``/v1``."""
 
     @app.before_request
     async def check() -> None:
-        if request.path != "/v1" and not request.path.startswith("/v1/"):
+        unknown = request.endpoint is None
+        if request.endpoint in _OPEN or (unknown and not f"{request.path}/".startswith("/v1/")):
             return
         key = _presented()
         if key is None:

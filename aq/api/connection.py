@@ -52,7 +52,9 @@ class Connection:
         self._answered.set()
         self._waiting_since = trio.current_time()
         self._ended = False
-        self._closed = False
+        """No further request will be read."""
+        self._heard_all = False
+        """The client has closed its side."""
         self._refused = False
 
     @property
@@ -81,30 +83,34 @@ class Connection:
             return await self._next_request()
         except Refusal as refusal:
             await self._refuse(refusal)
+            self.end_soon()
             raise trio.ClosedResourceError("the client was refused") from None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._ended = True
+            self.end_soon()
             raise
-        finally:
-            self._end_if_over()
 
     async def send_all(self, data: bytes) -> None:
         """Send a part of an answer. Raises BrokenResourceError when the client does not take it."""
-        if self._closed or self._refused:
+        if self._refused:
             raise trio.ClosedResourceError
         await self._send(data)
 
     async def send_eof(self) -> None:
-        """Nothing more will be sent."""
+        """Hypercorn's first step of closing, and maybe its last: Quart may cancel the task that closes."""
+        self._stop_reading()
         await self.stream.send_eof()
 
     async def aclose(self) -> None:
         """Hypercorn has done with the connection; the bytes' way is closed by `finish`."""
-        self._closed = True
-        self._receiving.cancel()
+        self._stop_reading()
         await trio.lowlevel.checkpoint()
 
     # -- the front's side -----------------------------------------------------------------------------------
+    def end_soon(self) -> None:
+        """Read no further request; end at once, or when the answer that is in flight has been sent."""
+        self._ended = True
+        self._end_if_over()
+
     async def finish(self) -> None:
         """Close the way of the bytes, after a refusal not before the client had time to read it."""
         try:
@@ -133,8 +139,12 @@ class Connection:
                 return b""
 
     def _end_if_over(self) -> None:
-        if (self._ended or self._refused) and self._answered.is_set():
+        if self._ended and self._answered.is_set():
             self.over.cancel()
+
+    def _stop_reading(self) -> None:
+        self._ended = True
+        self._receiving.cancel()
 
     def _deadline(self) -> float:
         if not self._answered.is_set():
@@ -151,24 +161,25 @@ class Connection:
             return True
         fresh = not self._reader.begun
         with trio.CancelScope(deadline=self._deadline()) as self._receiving:
-            if self._closed:
+            if self._ended:
                 raise trio.ClosedResourceError
             data = await self.stream.receive_some(_RECEIVE)
             self._reader.receive(data)
             if fresh and self._reader.begun:
                 self._waiting_since = trio.current_time()
             return bool(data)
-        if self._closed or not self._reader.begun:
+        if self._ended or not self._reader.begun:
             raise trio.ClosedResourceError
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
 
     async def _end(self) -> None:
         """The client has closed its side."""
-        self._ended = True
+        self._heard_all = True
         with trio.move_on_after(HALF_CLOSED_SECONDS):
             await self._answered.wait()
         if self._reader.begun and self._answered.is_set():
             raise Refusal(400, "the connection was closed in the middle of a request")
+        self.end_soon()
 
     async def _send(self, data: bytes) -> None:
         for start in range(0, len(data), SEND_PIECE):
@@ -198,7 +209,7 @@ class Connection:
             return  # it has gone: nobody to tell
 
     async def _linger(self) -> None:
-        unread = (self._refused or self._reader.begun) and not self._ended
+        unread = (self._refused or self._reader.begun) and not self._heard_all
         left = _MOST_LINGERING if unread else 0
         try:
             while left > 0 and (data := await self.stream.receive_some(_RECEIVE)):

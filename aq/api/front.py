@@ -58,7 +58,7 @@ async def open_front(
                 yield front
                 accepting.cancel_scope.cancel()
             await _close_all(listeners)
-            await context.terminated.set()
+            front.end_soon()
             with trio.move_on_after(CLOSE_SECONDS):
                 await front.wait_empty()
         finally:
@@ -81,18 +81,19 @@ class Front:
         self._context = context
         self._state = state
         self._max_connections = max_connections
-        self._open: set[Connection] = set()
+        self.open: set[Connection] = set()
+        """Every connection from its accept to its end."""
         self._one_less = trio.Event()
 
     @property
     def connections(self) -> int:
         """How many are open."""
-        return len(self._open)
+        return len(self.open)
 
     async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Serve one client until its connection ends. A fault in it is logged and ends only this one."""
         connection = Connection(stream, self._app)
-        self._open.add(connection)
+        self.open.add(connection)
         try:
             _give_up_on_the_silent(stream)
             await self._serve(connection)
@@ -102,27 +103,32 @@ class Front:
             try:
                 await connection.finish()
             finally:
-                self._open.discard(connection)
+                self.open.discard(connection)
                 self._one_less.set()
                 self._one_less = trio.Event()
 
     async def _serve(self, connection: Connection) -> None:
-        if len(self._open) > self._max_connections:
+        if len(self.open) > self._max_connections:
             await connection.refuse(503, "too many connections are open")
             return
         with connection.over:
             state = ConnectionState(self._state)
             await TCPServer(connection.app, self._config, self._context, state, connection).run()  # type: ignore[arg-type]  # it asks for an SSLStream and uses these five methods
 
+    def end_soon(self) -> None:
+        """Close idle connections, and each other one when its answer has been sent."""
+        for connection in self.open:
+            connection.end_soon()
+
     async def wait_empty(self) -> None:
         """Until no connection is open."""
-        while self._open:
+        while self.open:
             await self._one_less.wait()
 
     async def abort(self) -> None:
         """Cut every connection, also one whose client takes nothing of its answer."""
         with trio.CancelScope(shield=True):
-            for connection in list(self._open):
+            for connection in list(self.open):
                 await trio.aclose_forcefully(connection.stream)
 
 

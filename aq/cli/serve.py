@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aq.cli.settings import read_settings
+from aq.errors import ValidationError
 
 if TYPE_CHECKING:
     from aq.server import Settings
@@ -92,23 +94,26 @@ def _check(settings: Settings) -> None:
     from aq.api.auth import check_key
     from aq.delivery.addresses import Guard
     from aq.delivery.signing import parse_secrets
+    from aq.storage import open_storage
 
     if settings.dev and not _is_loopback(settings.host):
         raise click.UsageError(f"--dev is for this machine only: --host {settings.host} is not loopback")
+    _expect("--allow", Guard, settings.allow)
+    _expect("AQ_API_KEY", check_key, settings.api_key)
+    _expect("AQ_SIGNING_SECRET", parse_secrets, settings.signing_secret)
     try:
-        Guard(settings.allow)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--allow") from None
+        open_storage(settings.storage)
+    except ValidationError as error:
+        raise click.UsageError(f"--{error}") from None
+
+
+def _expect(name: str, check: Callable[[Any], object], value: object) -> None:
+    """A value that is set must pass the check, which raises ValueError."""
     try:
-        if settings.api_key is not None:
-            check_key(settings.api_key)
+        if value is not None:
+            check(value)
     except ValueError as error:
-        raise click.UsageError(f"AQ_API_KEY {error}") from None
-    try:
-        if settings.signing_secret is not None:
-            parse_secrets(settings.signing_secret)
-    except ValueError as error:
-        raise click.UsageError(f"AQ_SIGNING_SECRET: {error}") from None
+        raise click.UsageError(f"{name}: {error}") from None
 
 
 def _run(settings: Settings) -> None:

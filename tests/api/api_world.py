@@ -1,0 +1,121 @@
+"""An engine in memory with a runner that tests steer, and the HTTP API in front of it, without sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+from quart_trio import QuartTrio
+from werkzeug.datastructures import Headers
+
+from aq.api.app import create_app
+from aq.api.auth import Keys
+from aq.delivery.protocol import Delivery, Runner
+from aq.engine import Engine, open_engine
+from aq.outcome import Outcome
+
+KEY = "aq_live_" + "k" * 43
+SECRET = "whsec_" + "c2VjcmV0" * 6
+URL = "http://127.0.0.1:9/x"
+
+
+@define
+class SteeredRunner:
+    """Ends each attempt with the next of ``outcomes``, then with success; while ``go`` is unset, it waits."""
+
+    outcomes: list[Outcome] = field(factory=list)
+    deliveries: list[Delivery] = field(factory=list)
+    go: trio.Event = field(factory=trio.Event)
+    begun: trio.Event = field(factory=trio.Event)
+
+    async def __call__(self, delivery: Delivery) -> Outcome:
+        self.deliveries.append(delivery)
+        self.begun.set()
+        await self.go.wait()
+        return self.outcomes.pop(0) if self.outcomes else Outcome.success()
+
+
+@frozen
+class Reply:
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields that a 422 names."""
+        assert self.status == 422, self.body
+        return {wrong["field"] for wrong in self.json["errors"]}
+
+
+@frozen
+class Api:
+    app: QuartTrio
+    engine: Engine
+    runner: SteeredRunner
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = KEY,
+    ) -> Reply:
+        """One request; ``body`` is sent as JSON, ``raw`` as it is; a header that is None is left out."""
+        sent = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if body is not None:
+            raw = json.dumps(body).encode()
+        if raw is not None:
+            sent["Content-Type"] = "application/json"
+        sent.update(headers or {})
+        client = self.app.test_client(use_cookies=False)
+        response = await client.open(path, method=method, headers=sent, data=raw)  # type: ignore[call-arg]  # its stub wants json too
+        data = await response.get_data(as_text=False)
+        return Reply(response.status_code, response.headers, data)
+
+    async def post(self, path: str, body: object = None, **kwargs: Any) -> Reply:
+        return await self.call("POST", path, body, **kwargs)
+
+    async def get(self, path: str, **kwargs: Any) -> Reply:
+        return await self.call("GET", path, **kwargs)
+
+    async def task(self, **fields: Any) -> dict[str, Any]:
+        """A task made over HTTP: far in the future unless told otherwise."""
+        reply = await self.post("/v1/tasks", {"queue": "q", "webhook_url": URL, "delay": 3600, **fields})
+        assert reply.status == 201, reply.body
+        return dict(reply.json)
+
+
+@asynccontextmanager
+async def open_api(runner: Runner | None = None, *, dev: bool = False) -> AsyncIterator[Api]:
+    """``runner`` replaces the steered one."""
+    steered = SteeredRunner()
+    async with open_engine("memory:", runner=runner or steered, signing_secrets=SECRET, grace=0) as engine:
+        yield Api(create_app(engine, Keys.of([KEY]), dev=dev, wall=lambda: 1_800_000_000), engine, steered)
+
+
+def check_problem(reply: Reply, status: int) -> dict[str, Any]:
+    """The reply is a problem document of that status, in the one form."""
+    assert reply.status == status, reply.body
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.headers["X-Request-Id"]
+    document = reply.json
+    assert document["status"] == status
+    for member in ("type", "title", "detail", "error"):
+        assert document[member]
+        assert isinstance(document[member], str)
+    assert document["type"].startswith("urn:problem-type:asyncqueue:")
+    assert "\n" not in document["error"]
+    assert "Traceback" not in reply.body.decode()
+    return dict(document)

@@ -1,0 +1,254 @@
+"""Every status that the API answers for something wrong, in its exact form."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from api_world import KEY, URL, check_problem, open_api
+
+from aq.errors import ConflictError, OverloadedError
+
+BODY = {"queue": "q", "webhook_url": URL}
+
+
+async def test_422_names_every_wrong_field() -> None:
+    async with open_api() as api:
+        wrong = {
+            "queue": "a b",
+            "webhook_url": "not a url",
+            "payload": [1],
+            "delay": -1,
+            "priority": 11,
+            "max_retries": -1,
+            "timeout": 0,
+            "prioritty": 5,
+        }
+        reply = await api.post("/v1/tasks", wrong)
+        document = check_problem(reply, 422)
+        assert reply.fields == set(wrong)
+        assert all(error["message"] for error in document["errors"])
+
+
+async def test_422_names_what_is_missing() -> None:
+    async with open_api() as api:
+        assert (await api.post("/v1/tasks", {})).fields == {"queue", "webhook_url"}
+
+
+NOT_JSON = {
+    "nothing": b"",
+    "words": b"not json",
+    "cut": b'{"queue": "q"',
+    "two values": b'{"a": 1}{"b": 2}',
+    "single quotes": b"{'a': 1}",
+    "NaN": b'{"queue": "q", "payload": {"n": NaN}}',
+    "Infinity": b'{"queue": "q", "payload": {"n": [-Infinity]}}',
+    "a name twice": b'{"queue": "q", "queue": "r"}',
+    "a name twice inside": b'{"queue": "q", "payload": {"a": [{"b": 1, "\\u0062": 2}]}}',
+    "lone surrogate": b'{"queue": "q", "payload": {"a": "\\ud800"}}',
+    "lone surrogate as a name": b'{"queue": "q", "payload": {"\\uDFFF": 1}}',
+    "bad UTF-8": b'{"queue": "\xff"}',
+    "UTF-8 of a surrogate": b'{"queue": "\xed\xa0\x80"}',
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "UTF-16": "{}".encode("utf-16"),
+    "control character": b'{"queue": "a\nb"}',
+    "deep arrays": b"[" * 100_000,
+    "deep objects": b'{"a":' * 50_000,
+    "an array": b"[]",
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("raw", NOT_JSON.values(), ids=NOT_JSON.keys())
+async def test_400_for_what_is_not_a_json_object(raw: bytes) -> None:
+    async with open_api() as api:
+        check_problem(await api.post("/v1/tasks", raw=raw), 400)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
+@pytest.mark.parametrize(
+    "path", ["/v1/tasks", "/v1/tasks/x", "/v1/queues", "/v1/queues/x", "/v1", "/v1/x", "/%761/tasks"]
+)
+async def test_401_on_every_route_and_method(method: str, path: str) -> None:
+    async with open_api() as api:
+        reply = await api.call(method, path, key=None)
+        check_problem(reply, 401)
+        assert reply.headers["WWW-Authenticate"] == 'Bearer realm="asyncqueue"'
+
+
+BAD_KEYS = {
+    "wrong": f"Bearer aq_live_{'x' * 43}",
+    "cut": f"Bearer {KEY[:-1]}",
+    "longer": f"Bearer {KEY}x",
+    "empty": "Bearer ",
+    "no scheme": KEY,
+    "other scheme": f"Basic {KEY}",
+    "not ASCII": "Bearer aq_live_é",
+}
+
+
+@pytest.mark.parametrize("header", BAD_KEYS.values(), ids=BAD_KEYS.keys())
+async def test_401_for_a_bad_key(header: str) -> None:
+    async with open_api() as api:
+        reply = await api.post("/v1/tasks", BODY, headers={"Authorization": header})
+        check_problem(reply, 401)
+        assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+        assert KEY not in reply.body.decode()
+        assert (await api.get("/v1/tasks")).json["pagination"]["total"] == 0
+
+
+async def test_both_headers_take_a_key() -> None:
+    async with open_api() as api:
+        assert (await api.get("/v1/tasks", key=None, headers={"X-API-Key": KEY})).status == 200
+        assert (
+            await api.get("/v1/tasks", key=None, headers={"Authorization": f"bearer {KEY}"})
+        ).status == 200
+        check_problem(await api.get("/v1/tasks", key=None, headers={"X-API-Key": KEY + "x"}), 401)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/v1/tasks/",
+        "/v1/tasks/task_00000000000000000000000000",
+        "/v1/tasks/nonsense",
+        "/v1/tasks/%00",
+        "/v1/tasks/task_%C3%A9",
+        "/v1/tasks/task_" + "Z" * 500,
+        "/v1/queues/none",
+        "/v1/queues/a%20b",
+        "/dev/receiver",
+    ],
+)
+async def test_404(path: str) -> None:
+    async with open_api() as api:
+        check_problem(await api.get(path), 404)
+        if path.startswith("/v1/"):
+            check_problem(await api.call("DELETE", path), 404)
+
+
+async def test_405_says_which_methods_there_are() -> None:
+    async with open_api() as api:
+        reply = await api.call("PUT", "/v1/tasks", {})
+        check_problem(reply, 405)
+        assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST"}
+        check_problem(await api.call("OPTIONS", "/v1/tasks"), 405)
+
+
+async def test_409_for_what_is_not_pending() -> None:
+    async with open_api() as api:
+        task = await api.task(delay=0)
+        await api.runner.begun.wait()
+        check_problem(await api.call("DELETE", f"/v1/tasks/{task['id']}"), 409)
+        api.runner.go.set()
+        await api.engine.wait(task["id"])
+        check_problem(await api.call("DELETE", f"/v1/tasks/{task['id']}"), 409)
+
+
+async def test_413_for_a_body_over_1_mib() -> None:
+    async with open_api() as api:
+        payload = {"x": "y" * (1 << 20)}
+        check_problem(await api.post("/v1/tasks", {**BODY, "payload": payload}), 413)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json; charset=latin-1"},
+        {"Content-Type": ""},
+        {"Content-Encoding": "gzip"},
+    ],
+)
+async def test_415(headers: dict[str, str]) -> None:
+    async with open_api() as api:
+        check_problem(await api.post("/v1/tasks", BODY, headers=headers), 415)
+
+
+async def test_media_types_that_are_json() -> None:
+    async with open_api() as api:
+        for kind in ("application/json; charset=UTF-8", "APPLICATION/JSON", "application/ld+json"):
+            reply = await api.post("/v1/tasks", BODY, headers={"Content-Type": kind})
+            assert reply.status == 201
+
+
+async def test_422_for_an_unknown_query_parameter_on_every_route() -> None:
+    async with open_api(dev=True) as api:
+        rules = [rule for rule in api.app.url_map.iter_rules() if rule.methods]
+        assert len(rules) >= 13
+        for rule in rules:
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                path = rule.rule.replace("<task_id>", "x").replace("<name>", "x")
+                reply = await api.call(method, f"{path}?bogus=1")
+                check_problem(reply, 422)
+                assert reply.fields == {"bogus"}, (method, path)
+
+
+async def test_500_keeps_its_cause_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_api() as api:
+
+        async def broken() -> None:
+            raise RuntimeError("a secret of the house")
+
+        api.app.add_url_rule("/broken", view_func=broken)  # type: ignore[arg-type]  # it never answers
+        with caplog.at_level(logging.ERROR):
+            reply = await api.get("/broken", headers={"X-Request-Id": "mine"})
+        check_problem(reply, 500)
+        assert "secret" not in reply.body.decode()
+        assert "mine" in caplog.text
+        assert "a secret of the house" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(OverloadedError("full", retry_after=3), 503), (ConflictError("no"), 409)]
+)
+async def test_errors_of_the_engine_carry_their_status(error: Exception, status: int) -> None:
+    async with open_api() as api:
+
+        async def refuse() -> None:
+            raise error
+
+        api.app.add_url_rule("/refuse", view_func=refuse)  # type: ignore[arg-type]  # it never answers
+        reply = await api.get("/refuse")
+        check_problem(reply, status)
+        assert reply.headers.get("Retry-After") == ("3" if status == 503 else None)
+
+
+async def test_503_to_writes_while_draining_and_reads_go_on() -> None:
+    async with open_api() as api:
+        task = await api.task()
+        api.engine.begin_drain()
+        writes: list[tuple[str, str, Any]] = [
+            ("POST", "/v1/tasks", BODY),
+            ("DELETE", f"/v1/tasks/{task['id']}", None),
+            ("POST", "/v1/queues", {"name": "n"}),
+            ("PATCH", "/v1/queues/q", {}),
+            ("DELETE", "/v1/queues/q", None),
+            ("POST", "/v1/queues/q/pause", None),
+        ]
+        for method, path, body in writes:
+            reply = await api.call(method, path, body)
+            check_problem(reply, 503)
+            assert int(reply.headers["Retry-After"]) >= 1
+        assert (await api.get(f"/v1/tasks/{task['id']}")).status == 200
+        assert (await api.get("/healthz", key=None)).status == 200
+        ready = await api.get("/readyz", key=None)
+        assert ready.status == 503
+        assert ready.json["problems"] == ["the service is shutting down"]
+
+
+async def test_a_request_id_is_the_callers_or_a_new_one() -> None:
+    async with open_api() as api:
+        ids = set()
+        for path in ("/v1/tasks", "/nothing", "/healthz"):
+            ids.add((await api.get(path)).headers["X-Request-Id"])
+            assert (await api.get(path, headers={"X-Request-Id": "my-1.2_3"})).headers[
+                "X-Request-Id"
+            ] == "my-1.2_3"
+            other = (await api.get(path, headers={"X-Request-Id": "a b"})).headers["X-Request-Id"]
+            ids.add(other)
+        assert len(ids) == 6
+        assert "a b" not in ids

@@ -1,0 +1,242 @@
+"""Tasks over HTTP: made, shown, listed, deleted."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+import trio
+from api_world import URL, SteeredRunner, open_api
+
+from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
+
+CREATED = {
+    "id",
+    "queue",
+    "status",
+    "priority",
+    "delay",
+    "created_at",
+    "run_at",
+    "due_at",
+    "webhook_url",
+    "max_retries",
+    "timeout",
+    "attempt",
+    "started_at",
+    "completed_at",
+    "failed_at",
+    "failure_reason",
+}
+
+
+def seconds_between(first: str, second: str) -> float:
+    return (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds()
+
+
+async def test_a_task_is_created() -> None:
+    async with open_api() as api:
+        body = {
+            "queue": "emails",
+            "webhook_url": URL,
+            "delay": 300,
+            "priority": 8,
+            "max_retries": 2,
+            "timeout": 9,
+        }
+        reply = await api.post("/v1/tasks", {**body, "payload": {"to": "ada"}})
+        assert reply.status == 201
+        assert reply.headers["Content-Type"] == "application/json"
+        task = reply.json
+        assert re.fullmatch("task_[0-9A-Z]{26}", task["id"])
+        assert reply.headers["Location"] == f"/v1/tasks/{task['id']}"
+        assert set(task) == CREATED
+        assert {name: task[name] for name in body} == body
+        assert task["status"] == "pending"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", task["created_at"])
+        assert seconds_between(task["created_at"], task["run_at"]) == 300
+        assert task["due_at"] == task["run_at"]
+
+
+async def test_what_was_left_out_shows_with_its_default() -> None:
+    async with open_api() as api:
+        reply = await api.post("/v1/tasks", {"queue": "q", "webhook_url": URL})
+        task = reply.json
+        assert (task["priority"], task["delay"], task["max_retries"], task["timeout"]) == (5, 0, 3, 30)
+        assert task["run_at"] == task["created_at"]
+        whole = (await api.get(f"/v1/tasks/{task['id']}")).json
+        assert whole["payload"] == {}
+
+
+async def test_the_create_answer_says_pending_though_the_attempt_began_with_it() -> None:
+    async with open_api() as api:
+        task = await api.task(delay=0)
+        assert (task["status"], task["attempt"], task["started_at"]) == ("pending", None, None)
+        await api.runner.begun.wait()
+        shown = (await api.get(f"/v1/tasks/{task['id']}")).json
+        assert (shown["status"], shown["attempt"], shown["due_at"]) == ("active", 1, None)
+        assert shown["started_at"] >= task["created_at"]
+        assert shown["attempts"] == []
+
+
+async def test_the_payload_keeps_its_bytes() -> None:
+    async with open_api() as api:
+        payload = (
+            b'{ "n" : 1.10, "big":12345678901234567890123, "e":1E2,' + b'"s":"\\u00e9\\/\xc3\xa9", "":null }'
+        )
+        raw = b'{"payload": %b , "queue":"q", "webhook_url":"%b"}' % (payload, URL.encode())
+        reply = await api.post("/v1/tasks", raw=raw)
+        assert reply.status == 201
+        await api.runner.begun.wait()
+        assert api.runner.deliveries[0].payload == payload
+        assert b'"payload":' + payload + b"," in (await api.get(f"/v1/tasks/{reply.json['id']}")).body
+
+
+async def test_an_integer_of_5000_digits_is_json_too() -> None:
+    async with open_api() as api:
+        raw = b'{"queue":"q","webhook_url":"%b","payload":{"n":%b}}' % (URL.encode(), b"9" * 5000)
+        assert (await api.post("/v1/tasks", raw=raw)).status == 201
+        raw = b'{"queue":"q","webhook_url":"%b","priority":%b}' % (URL.encode(), b"9" * 5000)
+        assert (await api.post("/v1/tasks", raw=raw)).fields == {"priority"}
+
+
+async def test_a_payload_may_be_nested_64_deep_and_no_deeper() -> None:
+    async with open_api() as api:
+        for depth, status in ((64, 201), (65, 422)):
+            payload = b'{"a":' * depth + b"1" + b"}" * depth
+            raw = b'{"queue":"q","webhook_url":"%b","delay":9,"payload":%b}' % (URL.encode(), payload)
+            reply = await api.post("/v1/tasks", raw=raw)
+            assert reply.status == status
+        assert reply.fields == {"payload"}
+
+
+async def test_the_queues_values_show_where_the_task_has_none() -> None:
+    async with open_api() as api:
+        await api.post("/v1/queues", {"name": "q", "max_retries": 1, "timeout": 7.5})
+        one, own = await api.task(), await api.task(max_retries=0, timeout=3)
+        assert (one["max_retries"], one["timeout"]) == (1, 7.5)
+        assert (own["max_retries"], own["timeout"]) == (0, 3)
+        await api.call("PATCH", "/v1/queues/q", {"max_retries": 2})
+        assert (await api.get(f"/v1/tasks/{one['id']}")).json["max_retries"] == 2
+        listed = (await api.get("/v1/tasks")).json["tasks"]
+        assert [task["max_retries"] for task in listed] == [0, 2]
+
+
+async def test_an_attempt_shows_all_that_is_known_of_it() -> None:
+    failure = Outcome(
+        status=AttemptStatus.FAILURE,
+        error_type=ErrorType.HTTP_5XX,
+        error="the receiver answered 500",
+        response_code=500,
+        response_body=b"caf\xc3\xa9 \xff",
+        timing=Timing(dns=1, connect=2, tls=None, ttfb=3, total=6),
+    )
+    async with open_api(SteeredRunner([failure], go=_set())) as api:
+        task = await api.task(delay=0, max_retries=0)
+        await api.engine.wait(task["id"])
+        shown = (await api.get(f"/v1/tasks/{task['id']}")).json
+        assert (shown["status"], shown["failure_reason"], shown["attempt"]) == ("failed", "exhausted", None)
+        assert shown["failed_at"] >= shown["created_at"]
+        assert shown["completed_at"] is None
+        (attempt,) = shown["attempts"]
+        assert attempt.pop("executed_at") >= shown["created_at"]
+        assert attempt.pop("duration_ms") >= 0
+        assert attempt.pop("lateness_ms") >= 0
+        assert attempt == {
+            "number": 1,
+            "status": "failure",
+            "response_code": 500,
+            "error_type": "http_5xx",
+            "error": "the receiver answered 500",
+            "timing_ms": {"dns": 1, "connect": 2, "tls": None, "ttfb": 3, "total": 6},
+            "response_body": "café \N{REPLACEMENT CHARACTER}",
+        }
+
+
+async def test_a_completed_task_says_when() -> None:
+    async with open_api(SteeredRunner(go=_set())) as api:
+        task = await api.task(delay=0)
+        await api.engine.wait(task["id"])
+        shown = (await api.get(f"/v1/tasks/{task['id']}")).json
+        assert (shown["status"], shown["due_at"], shown["failed_at"]) == ("completed", None, None)
+        assert shown["completed_at"] >= task["created_at"]
+        assert [attempt["status"] for attempt in shown["attempts"]] == ["success"]
+
+
+async def test_a_deleted_task_is_gone() -> None:
+    async with open_api() as api:
+        task = await api.task()
+        reply = await api.call("DELETE", f"/v1/tasks/{task['id']}")
+        assert (reply.status, reply.body) == (204, b"")
+        assert (await api.get(f"/v1/tasks/{task['id']}")).status == 404
+        assert (await api.call("DELETE", f"/v1/tasks/{task['id']}")).status == 404
+
+
+async def test_lists_come_in_pages_newest_first() -> None:
+    async with open_api() as api:
+        ids = [(await api.task())["id"] for _ in range(25)][::-1]
+        page = (await api.get("/v1/tasks")).json
+        assert [task["id"] for task in page["tasks"]] == ids[:20]
+        assert set(page["tasks"][0]) == CREATED
+        assert page["pagination"] == {"total": 25, "limit": 20, "offset": 0, "has_more": True}
+        page = (await api.get("/v1/tasks?limit=7&offset=18")).json
+        assert [task["id"] for task in page["tasks"]] == ids[18:]
+        assert page["pagination"] == {"total": 25, "limit": 7, "offset": 18, "has_more": False}
+        page = (await api.get("/v1/tasks?offset=10000")).json
+        assert page["tasks"] == []
+        assert not page["pagination"]["has_more"]
+
+
+async def test_lists_are_filtered() -> None:
+    async with open_api() as api:
+        active = await api.task(queue="a", delay=0)
+        await api.runner.begun.wait()
+        pending, other = await api.task(queue="a"), await api.task(queue="b")
+
+        async def ids(query: str) -> list[str]:
+            page = (await api.get(f"/v1/tasks?{query}")).json
+            assert page["pagination"]["total"] == len(page["tasks"])
+            return [task["id"] for task in page["tasks"]]
+
+        assert await ids("queue=a") == [pending["id"], active["id"]]
+        assert await ids("status=pending") == [other["id"], pending["id"]]
+        assert await ids("queue=a&status=active") == [active["id"]]
+        assert await ids("queue=nobody") == []
+
+
+async def test_nonsense_in_a_query_is_named() -> None:
+    async with open_api() as api:
+        for query, fields in {
+            "limit=0": {"limit"},
+            "limit=101": {"limit"},
+            "limit=1.0": {"limit"},
+            "limit=abc&offset=-1&status=bogus&queue=a%20b&x=1": {"limit", "offset", "status", "queue", "x"},
+            "offset=10001": {"offset"},
+            "limit=%D9%A1": {"limit"},
+            "limit=": {"limit"},
+            "limit=1&limit=2": {"limit"},
+        }.items():
+            assert (await api.get(f"/v1/tasks?{query}")).fields == fields, query
+
+
+async def test_the_callers_trace_goes_with_the_task_if_it_is_well_formed() -> None:
+    good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with open_api(SteeredRunner(go=_set())) as api:
+        body = {"queue": "q", "webhook_url": URL}
+        headers = [
+            good,
+            "x" + good,
+            good.upper(),
+            good.replace("00-0af", "ff-0af"),
+            good.replace("b7ad6b7169203331", "0" * 16),
+        ]
+        for header in headers:
+            await api.post("/v1/tasks", body, headers={"traceparent": header})
+        page = await api.engine.list()
+        assert [task.traceparent for task in page.tasks[::-1]] == [good, None, None, None, None]
+
+
+def _set() -> trio.Event:
+    event = trio.Event()
+    event.set()
+    return event
