@@ -17,8 +17,9 @@ T = TypeVar("T")
 class TrioSession:
     """``trio.run`` in a thread of its own, open for as long as a Hypothesis machine needs it.
 
-    `run` runs one async function inside, then waits until every task there is blocked: whatever the step set off
-    has come to rest. Nothing in there may use threads or sockets, or "blocked" would not mean "at rest".
+    `run` runs one async function inside, then waits until every task there is blocked: whatever the step
+    set off has come to rest. Nothing in there may use threads or sockets, or "blocked" would not mean "at
+    rest".
     """
 
     def __init__(self) -> None:

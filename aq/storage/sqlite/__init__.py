@@ -37,28 +37,31 @@ from aq.storage.sqlite import reads
 from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
 from aq.storage.sqlite.failures import Health
 from aq.storage.sqlite.lock import StoreLock
-from aq.storage.sqlite.readers import Readers
+from aq.storage.sqlite.readers import Hop, Readers
 from aq.storage.sqlite.schema import Check
 from aq.storage.sqlite.writer import Writer
 from aq.task import Environment, Queue, QueueKey, Task
 
 
 @asynccontextmanager
-async def open_sqlite(path: str, *, connect: Connect = StdlibConnection) -> AsyncIterator[Storage]:
+async def open_sqlite(
+    path: str, *, connect: Connect = StdlibConnection, hop: Hop = trio.to_thread.run_sync
+) -> AsyncIterator[Storage]:
     """Open the store at a path, making it when it is not there.
 
     Raises StorageError, saying what to do, when it cannot be used: in use by another process, not ours, of a
     newer version, not readable or writable. A file up to 64 MiB is checked for damage before it is used, a
-    larger one beside its use (rule 15).
+    larger one beside its use (rule 15). ``connect`` and ``hop`` stand for another SQLite library and another
+    way to call it than in threads; a simulation gives its own.
     """
-    storage = await trio.to_thread.run_sync(_open, path, connect)
+    storage = await hop(_open, path, connect, hop)
     try:
         yield storage
     finally:
         await storage.aclose()
 
 
-def _open(path: str, connect: Connect) -> SqliteStorage:
+def _open(path: str, connect: Connect, hop: Hop) -> SqliteStorage:
     path = os.path.realpath(path)
     directory = os.path.dirname(path)
     if os.path.isdir(path):
@@ -79,15 +82,22 @@ def _open(path: str, connect: Connect) -> SqliteStorage:
         writer.close()
         lock.release()
         raise
-    return SqliteStorage(writer, Readers(path, connect, health), check, lock, health)
+    return SqliteStorage(writer, Readers(path, connect, health, hop), check, lock, health, hop)
 
 
 class SqliteStorage:
     """A `aq.storage.protocol.Storage` in one file; opened by `open_sqlite`."""
 
     def __init__(
-        self, writer: Writer, readers: Readers, check: Check, lock: StoreLock, health: Health
+        self,
+        writer: Writer,
+        readers: Readers,
+        check: Check,
+        lock: StoreLock,
+        health: Health,
+        hop: Hop,
     ) -> None:
+        self._hop = hop
         self._writer = writer
         self._readers = readers
         self._check = check
@@ -105,7 +115,8 @@ class SqliteStorage:
 
     async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
         self._health.require_writable()
-        return await trio.to_thread.run_sync(self._writer.commit, units, now, limiter=self._one_writer)
+        answers: Sequence[Answer] = await self._hop(self._writer.commit, units, now, limiter=self._one_writer)
+        return answers
 
     async def task(self, task_id: str) -> StoredTask | None:
         return await self._readers.run(partial(reads.task, task_id=task_id))
@@ -139,7 +150,7 @@ class SqliteStorage:
         """Waits for what runs. The last connection to close folds the write-ahead log into the file."""
         self._health.ended = self._health.ended or "the store is closed"
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._check.stop)
+            await self._hop(self._check.stop)
             await self._readers.aclose()
-            await trio.to_thread.run_sync(self._writer.close, limiter=self._one_writer)
+            await self._hop(self._writer.close, limiter=self._one_writer)
         self._lock.release()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import trio
 
@@ -16,30 +16,39 @@ READERS: Final = 3
 _CACHE_KIB: Final = 8 << 10
 
 T = TypeVar("T")
+Hop: TypeAlias = Callable[..., Awaitable[Any]]
+"""Calls a blocking function somewhere else, as `trio.to_thread.run_sync` does."""
 
 
 class Readers:
     """Runs reads. Connections are made when they are first needed, and again after an error."""
 
-    def __init__(self, path: str, connect: Connect, health: Health) -> None:
+    def __init__(self, path: str, connect: Connect, health: Health, hop: Hop) -> None:
         self._path = path
+        self._hop = hop
         self._connect = connect
         self._health = health
         self._free: list[Connection] = []
         self._limiter = trio.CapacityLimiter(READERS)
+        self._closing = trio.Lock()
 
     async def run(self, read: Callable[[Connection], T]) -> T:
         """Raises what `Health.judge` makes of an error. Waits for a read that began, even when cancelled."""
         self._health.require_open()
-        return await trio.to_thread.run_sync(self._run, read, limiter=self._limiter)
+        result: T = await self._hop(self._run, read, limiter=self._limiter)
+        return result
 
     async def aclose(self) -> None:
-        """Wait for the reads that run, then let go of every connection."""
+        """Wait for the reads that run, then let go of every connection. Idempotent."""
+        places = [object() for _ in range(READERS)]
         with trio.CancelScope(shield=True):
-            for token in [object() for _ in range(READERS)]:
-                await self._limiter.acquire_on_behalf_of(token)
-        while self._free:
-            _close(self._free.pop())
+            async with self._closing:
+                for place in places:
+                    await self._limiter.acquire_on_behalf_of(place)
+                while self._free:
+                    _close(self._free.pop())
+                for place in places:
+                    self._limiter.release_on_behalf_of(place)
 
     def _run(self, read: Callable[[Connection], T]) -> T:
         self._health.require_open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from attrs import frozen
@@ -30,9 +30,6 @@ from aq.storage.sqlite.rows import (
 )
 from aq.storage.sqlite.schema import WAL_LIMIT, open_writer
 from aq.task import Queue, QueueKey, Task
-
-_LOOK_AT_WAL: Final = 64
-"""Commits between two looks at the size of the write-ahead log."""
 
 
 class _QueueRow(NamedTuple):
@@ -113,7 +110,6 @@ class Writer:
         self._top_sequence = 0
         self._number = 0
         self._doubt: _Attempt | None = None
-        self._until_look = 0
         self._wal_limit = WAL_LIMIT
 
     def open(self) -> Connection:
@@ -252,10 +248,6 @@ class Writer:
         a moment without readers. Here it waits for them, which are short. While someone reads for longer (a
         check of a large file, a backup) the next try waits until the log has doubled.
         """
-        self._until_look -= 1
-        if self._until_look > 0:
-            return
-        self._until_look = _LOOK_AT_WAL
         try:
             size = os.stat(f"{self._path}-wal").st_size
         except FileNotFoundError:

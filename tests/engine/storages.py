@@ -1,0 +1,75 @@
+"""A storage that fails when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from aq.instants import Instant
+from aq.storage.protocol import (
+    Answer,
+    Floor,
+    Storage,
+    StoredTask,
+    TaskFilter,
+    TaskPage,
+    Traits,
+    Unit,
+    Window,
+)
+from aq.task import Environment, Queue, QueueKey, Task
+
+
+class Faulty:
+    """Passes everything on to ``storage``; ``before_commit`` and ``before_read`` may raise or wait first."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.before_commit: Callable[[Sequence[Unit]], object] = lambda units: None
+        self.before_read: Callable[[], object] = lambda: None
+        self.committed: list[Sequence[Unit]] = []
+
+    @property
+    def traits(self) -> Traits:
+        return self.storage.traits
+
+    @property
+    def damage(self) -> str | None:
+        return self.storage.damage
+
+    async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
+        waiting = self.before_commit(units)
+        if waiting is not None:
+            await waiting  # type: ignore[misc]
+        answers = await self.storage.commit(units, now)
+        self.committed.append(units)
+        return answers
+
+    async def task(self, task_id: str) -> StoredTask | None:
+        return await self.storage.task(task_id)
+
+    async def list_tasks(
+        self, which: TaskFilter, *, limit: int, offset: int = 0, before: str | None = None
+    ) -> TaskPage:
+        return await self.storage.list_tasks(which, limit=limit, offset=offset, before=before)
+
+    async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
+        self.before_read()
+        return await self.storage.window(key, now, limit)
+
+    async def active(self, key: QueueKey, limit: int) -> Sequence[Task]:
+        return await self.storage.active(key, limit)
+
+    async def queue(self, key: QueueKey) -> Queue | None:
+        return await self.storage.queue(key)
+
+    async def queues(self, environment: Environment | None = None) -> Sequence[Queue]:
+        return await self.storage.queues(environment)
+
+    async def settings(self) -> Mapping[str, str]:
+        return await self.storage.settings()
+
+    async def floor(self) -> Floor:
+        return await self.storage.floor()
+
+    async def aclose(self) -> None:
+        await self.storage.aclose()

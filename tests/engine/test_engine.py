@@ -1,0 +1,587 @@
+"""The engine by itself, on memory storage and a virtual clock, with runners that do as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from aq.actors.services import Sizes
+from aq.delivery.protocol import Delivery, Runner
+from aq.engine import MAX_INTAKE_BYTES, Engine, open_engine
+from aq.errors import (
+    ConflictError,
+    DrainingError,
+    NotFoundError,
+    OverloadedError,
+    QuarantinedError,
+    StorageCorruptError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+    UnavailableError,
+    ValidationError,
+)
+from aq.instants import SECOND
+from aq.outcome import AttemptStatus, ErrorType, Outcome
+from aq.storage import open_storage
+from aq.storage.protocol import Insert, Unit, Update
+from aq.task import Environment, JsonText, NewTask, Status
+from tests.engine.storages import Faulty
+
+URL = "http://receiver.example/"
+
+
+async def succeed(delivery: Delivery) -> Outcome:
+    return Outcome.success()
+
+
+class Held:
+    """Holds every attempt until `release`; remembers the order in which they began."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.released = trio.Event()
+
+    async def __call__(self, delivery: Delivery) -> Outcome:
+        self.began.append(delivery.task_id)
+        await self.released.wait()
+        return Outcome.success()
+
+
+@asynccontextmanager
+async def faulty_engine(runner: Runner = succeed, **options: Any) -> AsyncIterator[tuple[Engine, Faulty]]:
+    async with open_storage("memory:") as storage:
+        faulty = Faulty(storage)
+        async with open_engine(faulty, runner=runner, **options) as engine:
+            yield engine, faulty
+
+
+async def settled() -> None:
+    await trio.testing.wait_all_tasks_blocked()
+
+
+# -- the main path ------------------------------------------------------------------------------------------
+async def test_submit_then_wait() -> None:
+    seen: list[Delivery] = []
+
+    async def runner(delivery: Delivery) -> Outcome:
+        seen.append(delivery)
+        return Outcome.success()
+
+    async with open_engine(runner=runner) as engine:
+        task = await engine.submit(NewTask("emails", URL, {"n": 1}, priority=8), traceparent="00-a-b-01")
+        assert (task.status, task.attempt) == (Status.PENDING, 0)
+        view = await engine.wait(task.id)
+    assert view.task.status is Status.COMPLETED
+    assert (view.max_retries, view.timeout, view.payload) == (3, 30, b'{"n":1}')
+    assert [(a.number, a.status) for a in view.attempts] == [(1, AttemptStatus.SUCCESS)]
+    (delivery,) = seen
+    assert (delivery.task_id, delivery.attempt, delivery.timeout) == (task.id, 1, 30)
+    assert (delivery.json(), delivery.traceparent, delivery.queue.name) == (
+        {"n": 1},
+        "00-a-b-01",
+        "emails",
+    )
+
+
+async def test_a_fresh_task_costs_one_commit_before_its_attempt() -> None:
+    held = Held()
+    async with faulty_engine(held) as (engine, storage):
+        await engine.submit(NewTask("q", URL))
+        await settled()
+        before = len(storage.committed)
+        await engine.submit(NewTask("q", URL))
+        await settled()
+        assert (len(held.began), len(storage.committed) - before) == (2, 1)
+        held.released.set()
+
+
+async def test_nothing_is_acknowledged_or_delivered_before_its_commit() -> None:
+    may_commit, held = trio.Event(), Held()
+
+    def hold_inserts(units: Sequence[Unit]) -> object:
+        inserts = [c for unit in units for c in unit if isinstance(c, Insert)]
+        return may_commit.wait() if inserts else None
+
+    async with faulty_engine(held) as (engine, storage), trio.open_nursery() as nursery:
+        storage.before_commit = hold_inserts
+        acknowledged = trio.Event()
+
+        async def submit() -> None:
+            await engine.submit(NewTask("q", URL))
+            acknowledged.set()
+
+        nursery.start_soon(submit)
+        await settled()
+        assert not acknowledged.is_set()
+        assert not held.began
+        may_commit.set()
+        await settled()
+        assert acknowledged.is_set()
+        assert held.began
+        held.released.set()
+
+
+async def test_a_waiting_supervisor_wakes_for_an_earlier_task(autojump_clock: object) -> None:
+    began: list[tuple[str, float]] = []
+
+    async def runner(delivery: Delivery) -> Outcome:
+        began.append((delivery.json()["name"], trio.current_time()))
+        return Outcome.success()
+
+    async with open_engine(runner=runner) as engine:
+        start = trio.current_time()
+        late = await engine.submit(NewTask("q", URL, {"name": "late"}, delay=100))
+        soon = await engine.submit(NewTask("q", URL, {"name": "soon"}, delay=5))
+        await engine.wait(soon.id)
+        await engine.wait(late.id)
+    assert [(name, at - start) for name, at in began] == [("soon", 5), ("late", 100)]
+
+
+async def test_order_by_priority_then_due_then_creation(autojump_clock: object) -> None:
+    held = Held()
+    async with open_engine(runner=held) as engine:
+        await engine.queues.create("q", concurrency=1)
+        first = await engine.submit(NewTask("q", URL))
+        plan = [(5, 0), (1, 0), (10, 2), (5, 1), (10, 1), (5, 0), (1, 1), (10, 1)]
+        made = [await engine.submit(NewTask("q", URL, {}, delay, priority)) for priority, delay in plan]
+        await trio.sleep(3)
+        held.released.set()
+        for task in made:
+            await engine.wait(task.id)
+    expected = sorted(made, key=lambda t: (-t.priority, t.due_at, t.id))
+    assert held.began == [first.id, *(t.id for t in expected)]
+
+
+async def test_a_timed_out_attempt_gives_its_slot_back(autojump_clock: object) -> None:
+    began: list[str] = []
+
+    async def hang_once(delivery: Delivery) -> Outcome:
+        began.append(delivery.task_id)
+        if len(began) == 1:
+            await trio.sleep_forever()
+        return Outcome.success()
+
+    async with open_engine(runner=hang_once) as engine:
+        await engine.queues.create("q", concurrency=1)
+        hanging = await engine.submit(NewTask("q", URL, timeout=7, max_retries=0))
+        behind = await engine.submit(NewTask("q", URL))
+        start = trio.current_time()
+        await engine.wait(behind.id)
+        assert trio.current_time() - start == 7
+        (attempt,) = (await engine.wait(hanging.id)).attempts
+    assert (attempt.status, attempt.error_type) == (AttemptStatus.TIMEOUT, ErrorType.TIMEOUT)
+    assert (attempt.duration_us, attempt.error) == (7 * SECOND, "no answer within 7 s")
+
+
+@pytest.mark.parametrize("broken", ["raises", "lies"])
+async def test_a_broken_runner_is_a_failed_attempt(broken: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def runner(delivery: Delivery) -> Outcome:
+        if broken == "raises":
+            raise RuntimeError("no such template")
+        return "done"  # type: ignore[return-value]
+
+    async with open_engine(runner=runner) as engine:
+        task = await engine.submit(NewTask("q", URL, max_retries=0))
+        view = await engine.wait(task.id)
+    (attempt,) = view.attempts
+    assert (view.task.status, attempt.status) == (Status.FAILED, AttemptStatus.ERROR)
+    assert attempt.error in (
+        "the runner raised RuntimeError: no such template",
+        "the runner returned str, not an Outcome",
+    )
+
+
+async def test_retries_wait_their_backoff(autojump_clock: object) -> None:
+    began: list[float] = []
+
+    async def fail(delivery: Delivery) -> Outcome:
+        began.append(trio.current_time())
+        await trio.sleep(3)  # backoff counts from the end of this
+        return Outcome.failure("no")
+
+    async with open_engine(runner=fail) as engine:
+        await engine.queues.create("q", retry_jitter=0)
+        task = await engine.submit(NewTask("q", URL))
+        view = await engine.wait(task.id)
+    gaps = [later - earlier for earlier, later in pairwise(began)]
+    assert gaps == pytest.approx([3 + 1, 3 + 2, 3 + 4])
+    assert view.task.status is Status.FAILED
+    assert [a.number for a in view.attempts] == [1, 2, 3, 4]
+
+
+async def test_a_policy_holds_for_waiting_tasks_at_once(autojump_clock: object) -> None:
+    async def fail(delivery: Delivery) -> Outcome:
+        return Outcome.failure("no")
+
+    async with open_engine(runner=fail) as engine:
+        task = await engine.submit(NewTask("q", URL, delay=10))
+        await engine.queues.update("q", max_retries=0)
+        view = await engine.wait(task.id)
+    assert (view.max_retries, len(view.attempts)) == (0, 1)
+
+
+# -- queues -------------------------------------------------------------------------------------------------
+async def test_pause_and_resume() -> None:
+    async with open_engine(runner=succeed) as engine:
+        await engine.queues.create("q", paused=True)
+        task = await engine.submit(NewTask("q", URL))
+        await settled()
+        assert (await engine.get(task.id)).task.status is Status.PENDING
+        await engine.queues.resume("q")
+        await engine.wait(task.id)
+
+
+async def test_queues_are_made_read_changed_and_deleted() -> None:
+    async with open_engine(runner=succeed) as engine:
+        made = await engine.queues.create("q", concurrency=7)
+        assert made == await engine.queues.get("q")
+        with pytest.raises(ConflictError):
+            await engine.queues.create("q")
+        changed = await engine.queues.update("q", retry_backoff="linear", timeout=60)
+        assert (changed.policy.concurrency, changed.policy.timeout, changed.version) == (7, 60, 2)
+        with pytest.raises(ValidationError) as caught:
+            await engine.queues.update("q", concurrency=0, colour="red")
+        assert {error.field for error in caught.value.errors} == {"concurrency", "colour"}
+        with pytest.raises(ValidationError):
+            await engine.queues.create("a b")
+        done = await engine.submit(NewTask("q", URL))
+        await engine.wait(done.id)
+        await engine.queues.delete("q")
+        assert await engine.queues.list() == []
+        for gone in (engine.get(done.id), engine.queues.get("q"), engine.queues.delete("q")):
+            with pytest.raises(NotFoundError):
+                await gone
+        with pytest.raises(NotFoundError):
+            await engine.queues.pause("q")
+
+
+async def test_a_queue_with_work_left_is_not_deleted() -> None:
+    async with open_engine(runner=succeed) as engine:
+        task = await engine.submit(NewTask("q", URL, delay=60))
+        with pytest.raises(ConflictError, match="1 pending"):
+            await engine.queues.delete("q")
+        await engine.delete(task.id)
+        await engine.queues.delete("q")
+        again = await engine.submit(NewTask("q", URL))
+        await engine.wait(again.id)
+
+
+async def test_a_long_history_is_deleted_in_steps() -> None:
+    async with faulty_engine(sizes=Sizes(requests=2_000)) as (engine, storage):
+        async with trio.open_nursery() as nursery:
+            for _ in range(1_200):
+                nursery.start_soon(engine.submit, NewTask("q", URL))
+        await settled()
+        before = len(storage.committed)
+        await engine.queues.delete("q")
+        assert len(storage.committed) - before == 1 + 3 + 1  # barrier, sweeps, drop
+
+
+async def test_sandbox_tasks_are_kept_and_never_run() -> None:
+    held = Held()
+    async with open_engine(runner=held) as engine:
+        task = await engine.submit(NewTask("q", URL), environment=Environment.TEST)
+        await settled()
+        view = await engine.get(task.id, environment=Environment.TEST)
+        assert (view.task.status, held.began) == (Status.PENDING, [])
+        with pytest.raises(NotFoundError):
+            await engine.get(task.id)
+        assert (await engine.list()).total == 0
+        held.released.set()
+
+
+# -- bounds -------------------------------------------------------------------------------------------------
+async def test_a_full_mailbox_refuses_callers() -> None:
+    stuck = trio.Event()
+    async with faulty_engine(sizes=Sizes(requests=5)) as (engine, storage):
+        storage.before_commit = lambda units: stuck.wait()
+        refused: list[Exception] = []
+
+        async def submit() -> None:
+            try:
+                await engine.submit(NewTask("q", URL))
+            except OverloadedError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(9):
+                nursery.start_soon(submit)
+            await settled()
+            assert len(refused) == 4
+            stuck.set()
+        assert (await engine.list()).total == 5
+
+
+async def test_bytes_on_their_way_to_disk_are_bounded() -> None:
+    stuck = trio.Event()
+    big = JsonText(b'{"x":"' + b"x" * 1_000_000 + b'"}')
+    async with faulty_engine() as (engine, storage):
+        storage.before_commit = lambda units: stuck.wait()
+        refused: list[Exception] = []
+
+        async def submit() -> None:
+            try:
+                await engine.submit(NewTask("q", URL, big))
+            except OverloadedError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(MAX_INTAKE_BYTES // len(big) + 3):
+                nursery.start_soon(submit)
+            await settled()
+            assert len(refused) == 3
+            stuck.set()
+        assert engine.statistics().intake_bytes == 0
+
+
+async def test_a_caller_that_gives_up_gives_its_bytes_back_when_its_write_settles() -> None:
+    stuck = trio.Event()
+    async with faulty_engine() as (engine, storage):
+        storage.before_commit = lambda units: stuck.wait()
+        with trio.move_on_after(0):
+            await engine.submit(NewTask("q", URL, {"a": 1}))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.submit, NewTask("q", URL, {"a": 1}))
+            await settled()
+            nursery.cancel_scope.cancel()
+        assert engine.statistics().intake_bytes == len(b'{"a":1}')
+        stuck.set()
+        await settled()
+        assert engine.statistics().intake_bytes == 0
+        assert (await engine.list()).total == 1  # cancelling the wait takes nothing back
+
+
+async def test_attempts_over_all_queues_are_bounded_and_queues_take_turns() -> None:
+    began: list[str] = []
+    release = trio.Semaphore(0)
+
+    async def runner(delivery: Delivery) -> Outcome:
+        began.append(delivery.queue.name)
+        await release.acquire()
+        return Outcome.success()
+
+    async with open_engine(runner=runner, max_attempts=2) as engine:
+        for queue in ("a", "a", "a", "a", "b", "b", "c"):
+            await engine.submit(NewTask(queue, URL))
+        await settled()
+        assert began == ["a", "a"]
+        for _ in range(7):
+            release.release()
+            await settled()
+        assert began[:5] == ["a", "a", "b", "c", "a"]
+        assert sorted(began) == sorted("aaaabbc")
+
+
+# -- supervision --------------------------------------------------------------------------------------------
+async def test_an_idle_supervisor_retires_and_comes_back(autojump_clock: object) -> None:
+    async with open_engine(runner=succeed, sizes=Sizes(idle=60)) as engine:
+        await engine.wait((await engine.submit(NewTask("q", URL))).id)
+        await trio.sleep(59)
+        assert engine.statistics().supervisors == 1
+        await trio.sleep(2)
+        assert engine.statistics().supervisors == 0
+        await engine.wait((await engine.submit(NewTask("q", URL))).id)
+
+
+async def test_a_supervisor_with_a_delayed_task_stays(autojump_clock: object) -> None:
+    async with open_engine(runner=succeed, sizes=Sizes(idle=60)) as engine:
+        task = await engine.submit(NewTask("q", URL, delay=86_400))
+        start = trio.current_time()
+        await engine.wait(task.id)
+        assert trio.current_time() - start == 86_400
+
+
+async def test_a_crashed_supervisor_is_restarted_and_loses_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    held = Held()
+    async with faulty_engine(held, sizes=Sizes(window=1)) as (engine, storage):
+        await engine.queues.create("q", concurrency=1)
+        tasks = [await engine.submit(NewTask("q", URL)) for _ in range(8)]
+        await settled()
+        crashes = [RuntimeError("planted")]
+
+        def crash_once() -> None:
+            if crashes:
+                raise crashes.pop()
+
+        storage.before_read = crash_once  # at the next load of the window
+        held.released.set()
+        for task in tasks:
+            assert (await engine.wait(task.id)).task.status is Status.COMPLETED
+        assert not crashes
+    assert "the supervisor of queue q crashed" in caplog.text
+
+
+async def test_a_queue_that_keeps_crashing_is_quarantined_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with faulty_engine(sizes=Sizes(restarts=2)) as (engine, storage):
+
+        def crash() -> None:
+            raise RuntimeError("planted")
+
+        storage.before_read = crash
+        with pytest.raises(UnavailableError):
+            await engine.submit(NewTask("bad", URL))
+        with pytest.raises(QuarantinedError):
+            await engine.submit(NewTask("bad", URL))
+        assert engine.problems() == ["queue bad is quarantined"]
+        storage.before_read = lambda: None
+        await engine.wait((await engine.submit(NewTask("good", URL))).id)
+
+
+# -- storage failures ---------------------------------------------------------------------------------------
+async def test_a_full_disk_refuses_callers_and_keeps_outcomes(autojump_clock: object) -> None:
+    held = Held()
+    async with faulty_engine(held) as (engine, storage):
+        task = await engine.submit(NewTask("q", URL))
+        full = True
+
+        def no_space(units: Sequence[Unit]) -> None:
+            if full:
+                raise StorageFullError("no space left on the device")
+
+        storage.before_commit = no_space
+        with pytest.raises(StorageFullError):
+            await engine.submit(NewTask("q", URL))
+        with pytest.raises(StorageFullError):
+            await engine.queues.update("q", concurrency=1)
+        assert (await engine.queues.policy(task.queue)).concurrency == 50
+        held.released.set()
+        await trio.sleep(5)
+        assert (await engine.get(task.id)).task.status is Status.ACTIVE
+        full = False
+        assert (await engine.wait(task.id)).task.status is Status.COMPLETED
+        await engine.wait((await engine.submit(NewTask("q", URL))).id)
+
+
+async def test_a_delete_that_failed_leaves_the_task_to_be_delivered(autojump_clock: object) -> None:
+    async with faulty_engine() as (engine, storage):
+        task = await engine.submit(NewTask("q", URL, delay=60))
+        full = [StorageFullError("no space left on the device")]
+
+        def no_space(units: Sequence[Unit]) -> None:
+            if full:
+                raise full.pop()
+
+        storage.before_commit = no_space
+        with pytest.raises(StorageFullError):
+            await engine.delete(task.id)
+        assert (await engine.wait(task.id)).task.status is Status.COMPLETED
+
+
+async def test_a_commit_in_doubt_is_repeated(autojump_clock: object) -> None:
+    async with faulty_engine() as (engine, storage):
+        failures = [StorageUnavailableError("busy") for _ in range(3)]
+
+        def fail(units: Sequence[Unit]) -> None:
+            if failures:
+                raise failures.pop()
+
+        storage.before_commit = fail
+        await engine.wait((await engine.submit(NewTask("q", URL))).id)
+        assert not failures
+
+
+async def test_a_storage_that_keeps_failing_ends_the_engine(autojump_clock: object) -> None:
+    def fail(units: Sequence[Unit]) -> None:
+        raise StorageUnavailableError("busy")
+
+    async def live() -> None:
+        async with faulty_engine() as (engine, storage):
+            storage.before_commit = fail
+            await engine.submit(NewTask("q", URL))
+
+    with pytest.raises(StorageError, match="50 commits in a row"):
+        await live()
+
+
+async def test_damage_stops_writing_and_is_shown() -> None:
+    async with faulty_engine() as (engine, storage):
+        await engine.wait((await engine.submit(NewTask("q", URL))).id)
+
+        def damage(units: Sequence[Unit]) -> None:
+            raise StorageCorruptError("the database is damaged")
+
+        storage.before_commit = damage
+        with pytest.raises(StorageCorruptError):
+            await engine.submit(NewTask("q", URL))
+        assert engine.problems() == ["the database is damaged"]
+        assert (await engine.list()).total == 1
+
+
+# -- the end ------------------------------------------------------------------------------------------------
+async def test_draining_refuses_starts_nothing_and_lets_attempts_finish() -> None:
+    held = Held()
+    async with faulty_engine(held) as (engine, storage):
+        await engine.queues.create("q", concurrency=1)
+        running = await engine.submit(NewTask("q", URL))
+        waiting = await engine.submit(NewTask("q", URL))
+        await settled()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.drain, 30)
+            await settled()
+            with pytest.raises(DrainingError):
+                await engine.submit(NewTask("q", URL))
+            with pytest.raises(DrainingError):
+                await engine.delete(waiting.id)
+            held.released.set()
+        await settled()
+        assert (await engine.get(running.id)).task.status is Status.COMPLETED
+        assert held.began == [running.id]
+        ends = [c for units in storage.committed for unit in units for c in unit if isinstance(c, Update)]
+        assert len(ends) == 1
+
+
+async def test_an_attempt_cut_short_is_unknown_and_repeated(autojump_clock: object) -> None:
+    async with open_storage("memory:") as storage:
+        held = Held()
+        async with open_engine(storage, runner=held, grace=2) as engine:
+            task = await engine.submit(NewTask("q", URL, max_retries=0))
+            await settled()
+        async with open_engine(storage, runner=succeed) as engine:
+            view = await engine.wait(task.id)
+    assert [(a.number, a.status) for a in view.attempts] == [
+        (1, AttemptStatus.UNKNOWN),
+        (2, AttemptStatus.SUCCESS),
+    ]
+
+
+async def test_two_engines_in_one_process_do_not_know_of_each_other() -> None:
+    async with open_engine(runner=succeed) as one, open_engine(runner=succeed) as two:
+        task = await one.submit(NewTask("q", URL))
+        await one.wait(task.id)
+        with pytest.raises(NotFoundError):
+            await two.get(task.id)
+        assert (await two.list()).total == 0
+
+
+async def test_the_signing_secret_is_made_once_and_kept() -> None:
+    async with open_storage("memory:") as storage:
+        async with open_engine(storage, runner=succeed) as engine:
+            first = engine.signing_secrets
+        async with open_engine(storage, runner=succeed) as engine:
+            assert engine.signing_secrets == first
+        async with open_engine(storage, runner=succeed, signing_secrets="whsec_" + "A" * 32) as engine:
+            assert engine.signing_secrets != first
+
+
+async def test_a_forbidden_destination_is_refused_when_it_shows() -> None:
+    async with open_engine() as engine:
+        with pytest.raises(ValidationError) as caught:
+            await engine.submit(NewTask("q", "http://127.0.0.1/"))
+        assert [error.field for error in caught.value.errors] == ["webhook_url"]
+
+
+async def test_an_error_in_the_block_is_raised_as_itself() -> None:
+    with pytest.raises(KeyError):
+        async with open_engine(runner=succeed):
+            raise KeyError("mine")
