@@ -20,7 +20,7 @@ from attrs import frozen
 
 from aq.delivery.addresses import Guard, literal
 from aq.delivery.protocol import DeliveryError
-from aq.delivery.streams import NothingSentError, TcpStream, TlsStream
+from aq.delivery.streams import TcpStream, TlsStream
 from aq.delivery.wire import Connection, milliseconds, tls_words
 from aq.outcome import AttemptStatus, ErrorType, Timing
 from aq.target import Destination
@@ -111,7 +111,7 @@ class Connector:
             raise _no_tls(destination, "the receiver closed the connection") from error
         except ssl.SSLError as error:
             raise _no_tls(destination, tls_words(error)) from error
-        except (OSError, NothingSentError) as error:
+        except OSError as error:
             raise _no_tls(destination, "the connection broke") from error
         except ValueError as error:
             raise _no_tls(destination, "no certificate can be for such a name") from error

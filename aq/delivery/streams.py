@@ -21,8 +21,8 @@ _RECORD_BYTES = 17 << 10
 """A TLS record with its overhead."""
 
 
-class NothingSentError(Exception):
-    """The connection was closed before any byte of the request left: it may go out over another one."""
+class NothingSentError(ConnectionError):
+    """The connection was closed before any byte left. Of a request: it may go out over another one."""
 
 
 class Stream(Protocol):
@@ -55,7 +55,7 @@ class TcpStream:
         try:
             sent = self._write(data)
         except OSError as error:
-            raise NothingSentError from error
+            raise NothingSentError("closed before anything was sent") from error
         if sent == len(data):
             return  # no checkpoint: a response is always waited for
         rest = memoryview(data)

@@ -25,7 +25,7 @@ from aq.delivery.protocol import (
     WebhookRequest,
     WebhookResponse,
 )
-from aq.delivery.streams import Stream
+from aq.delivery.streams import NothingSentError, Stream
 from aq.outcome import ErrorType, Timing
 
 MAX_HEAD_BYTES: Final = 32 << 10
@@ -88,6 +88,8 @@ class Connection:
         """False when the receiver stopped listening half-way: it may still have said why (a 413, say)."""
         try:
             await self._stream.send_all(data)
+        except NothingSentError:
+            raise
         except ssl.SSLError as error:
             raise _tls_failed(error) from error
         except OSError:
@@ -99,7 +101,7 @@ class Connection:
             data = await self._stream.receive_some(min(_CHUNK_BYTES, reader.budget))
         except ssl.SSLError as error:
             raise _tls_failed(error) from error
-        except OSError as error:
+        except OSError as error:  # NothingSentError too: TLS may speak while it reads, the request has left
             raise _broke_off(f"the connection broke: {error.strerror or error}") from error
         reader.feed(data) if data else reader.end()
 

@@ -23,8 +23,16 @@ KIB = 1 << 10
 class Scripted:
     """A stream that gives as many bytes as it is asked for, of an answer without end."""
 
-    def __init__(self, head: bytes, filler: bytes, *, send_error: Exception | None = None) -> None:
-        self._head, self._filler, self._send_error = head, filler, send_error
+    def __init__(
+        self,
+        head: bytes,
+        filler: bytes,
+        *,
+        send_error: Exception | None = None,
+        receive_error: Exception | None = None,
+    ) -> None:
+        self._head, self._filler = head, filler
+        self._send_error, self._receive_error = send_error, receive_error
         self.sent = b""
         self.read = 0
 
@@ -35,6 +43,8 @@ class Scripted:
 
     async def receive_some(self, max_bytes: int) -> bytes:
         await trio.lowlevel.checkpoint()
+        if self._receive_error is not None:
+            raise self._receive_error
         piece = (self._head + self._filler * max_bytes)[:max_bytes]
         self._head = self._head[max_bytes:]
         self.read += len(piece)
