@@ -23,7 +23,7 @@ from aq.engine import Engine, open_engine
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _KEY_SETTING: Final = "api_key"
 _SPARE_FILES: Final = 200
-"""File descriptors that no attempt may take: storage, listeners, look-ups, clients."""
+"""Open files that no attempt may take."""
 _STEP_SECONDS: Final = 1
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     the few lines that a person needs, once all is ready. Raises OSError when the address cannot be bound,
     StorageError when the storage cannot be opened or fails for good.
     """
-    files = _open_files_limit()
-    attempts = max(1, min(settings.max_attempts, files - _SPARE_FILES))
-    connections = max(100, min(MAX_CONNECTIONS, files - attempts - _SPARE_FILES // 2))
+    attempts, connections = share_files(_open_files_limit(), settings.max_attempts)
     listeners = await open_listeners(settings.host, settings.port)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_engine(
@@ -131,6 +129,16 @@ async def _keys(engine: Engine, settings: Settings) -> tuple[Keys, str | None]:
     return Keys.of([key]), key
 
 
+def share_files(limit: int, attempts: int) -> tuple[int, int]:
+    """How many attempts, at most as many as asked for, and how many clients fit into the open files.
+
+    Attempts come first and leave 200; of those half is for clients, the rest for storage and look-ups. With
+    a higher limit clients may have what attempts cannot use, up to `MAX_CONNECTIONS`.
+    """
+    attempts = max(1, min(attempts, limit - _SPARE_FILES))
+    return attempts, max(_SPARE_FILES // 2, min(MAX_CONNECTIONS, limit - attempts - _SPARE_FILES // 2))
+
+
 def _open_files_limit() -> int:
     """How many files this process may open, after raising its own limit as far as it is allowed to."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -164,5 +172,5 @@ def _first_steps(url: str, key: str) -> list[str]:
         "",
         "Send a task to this server's own receiver, then look at it:",
         f"{curl} -H 'Content-Type: application/json' -d '{task}' {url}/v1/tasks",
-        f"{curl} {url}/v1/tasks?queue=hello",
+        f"{curl} '{url}/v1/tasks?queue=hello'",
     ]

@@ -6,7 +6,6 @@ It is there with ``aq serve --dev`` only. It verifies the signature, logs what a
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -44,11 +43,17 @@ class ReceiverRoutes:
         asked = {"status": 200, "delay": 0, **parameters(_QUERY)}
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         verify(dict(request.headers), body, self.engine.signing_secrets, from_seconds(self.wall()))
-        logger.info(
-            "received %s", json.dumps(body.decode("utf-8", "replace")[:_MOST_LOGGED], ensure_ascii=False)
-        )
+        logger.info("received %s", _one_line(body))
         await trio.sleep(asked["delay"])
         status = asked["status"]
         if status in _WITHOUT_BODY:
             return Response(b"", status=status)
         return views.answer({"received": True}, status)
+
+
+def _one_line(body: bytes) -> str:
+    """For the log: what could start a new line or move a terminal's cursor is replaced."""
+    text = body.decode("utf-8", "replace")[:_MOST_LOGGED]
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )

@@ -6,9 +6,9 @@ import logging
 from typing import Any
 
 import pytest
-from api_world import KEY, URL, check_problem, open_api
 
 from aq.errors import ConflictError, OverloadedError
+from tests.api.api_world import KEY, URL, check_problem, open_api
 
 BODY = {"queue": "q", "webhook_url": URL}
 

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import h11
 import pytest
 import trio
-from api_world import KEY, URL, Api, open_api
 from attrs import frozen
 
 from aq.api.front import Front, open_front, open_listeners
+from tests.api.api_world import KEY, URL, Api, open_api
 
 HEADERS = f"Host: a\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n".encode()
 TASK = json.dumps({"queue": "q", "webhook_url": URL, "delay": 3600}).encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from api_world import check_problem, open_api
+from tests.api.api_world import check_problem, open_api
 
 DEFAULTS = {
     "max_retries": 3,

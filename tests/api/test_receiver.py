@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from api_world import SECRET, Api, Reply, check_problem, open_api
 
 from aq.delivery.signing import parse_secrets, sign
+from tests.api.api_world import SECRET, Api, Reply, check_problem, open_api
 
 BODY = b'{"task_id":"task_1","queue":"q","payload":{},"attempt":1}'
 NOW = 1_800_000_000

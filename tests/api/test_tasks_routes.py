@@ -6,9 +6,9 @@ import re
 from datetime import datetime
 
 import trio
-from api_world import URL, SteeredRunner, open_api
 
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
+from tests.api.api_world import URL, SteeredRunner, open_api
 
 CREATED = {
     "id",

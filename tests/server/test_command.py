@@ -1,0 +1,128 @@
+"""The command line: options, their sources, and what is refused before anything starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from aq.cli import main
+from aq.cli.serve import serve
+from aq.version import __version__
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*args: str, **env: str) -> Result:
+    return CliRunner().invoke(main, args, env=env)
+
+
+def options(*args: str) -> dict[str, object]:
+    return dict(click.Command.make_context(serve, "serve", list(args)).params)
+
+
+def test_version() -> None:
+    assert run("--version").output == f"aq {__version__}\n"
+
+
+def test_every_help_has_an_example() -> None:
+    for command in ([], ["serve"]):
+        output = run(*command, "--help").output
+        assert "\n    aq serve" in output or "\n      aq serve" in output
+
+
+def test_defaults() -> None:
+    assert options() == {
+        "host": "127.0.0.1",
+        "port": 8080,
+        "storage": "sqlite:///aq.db",
+        "dev": False,
+        "allow": (),
+        "grace": 8,
+        "max_attempts": 1_000,
+    }
+
+
+def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "HOST": "::1",
+        "PORT": "1",
+        "STORAGE": "memory:",
+        "DEV": "1",
+        "GRACE": "0.5",
+        "MAX_ATTEMPTS": "7",
+    }
+    for name, value in {**values, "ALLOW": "10.0.0.0/8 127.0.0.0/8"}.items():
+        monkeypatch.setenv(f"AQ_{name}", value)
+    assert options() == {
+        "host": "::1",
+        "port": 1,
+        "storage": "memory:",
+        "dev": True,
+        "allow": ("10.0.0.0/8", "127.0.0.0/8"),
+        "grace": 0.5,
+        "max_attempts": 7,
+    }
+
+
+def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aq.toml").write_text('port = 1\ngrace = 1\nmax-attempts = 1\nallow = "10.0.0.0/8"\n')
+    monkeypatch.setenv("AQ_PORT", "2")
+    monkeypatch.setenv("AQ_GRACE", "2")
+    found = options("--port", "3")
+    assert (found["port"], found["grace"], found["max_attempts"]) == (3, 2, 1)
+    assert found["allow"] == ("10.0.0.0/8",)
+
+
+def test_a_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.toml").write_text("port = 5")
+    assert options("--config", "other.toml")["port"] == 5
+    monkeypatch.setenv("AQ_CONFIG", "other.toml")
+    assert options()["port"] == 5
+
+
+USAGE = {
+    "dev beyond loopback": (["--dev", "--host", "0.0.0.0"], {}, "loopback"),
+    "dev on a name": (["--dev", "--host", "example.com"], {}, "loopback"),
+    "no network": (["--allow", "10.0.0.1/8"], {}, "--allow"),
+    "short key": ([], {"AQ_API_KEY": "aq_live_short"}, "AQ_API_KEY"),
+    "key without prefix": ([], {"AQ_API_KEY": "s3cret" * 10}, "AQ_API_KEY"),
+    "no secret": ([], {"AQ_SIGNING_SECRET": "s3cret"}, "AQ_SIGNING_SECRET"),
+    "unknown storage": (["--storage", "mysql://x"], {}, "storage"),
+    "port out of range": (["--port", "65536"], {}, "--port"),
+    "unknown option": (["--prot", "1"], {}, "--prot"),
+    "missing file": (["--config", "none.toml"], {}, "none.toml"),
+}
+
+
+@pytest.mark.parametrize(("args", "env", "named"), USAGE.values(), ids=USAGE.keys())
+def test_wrong_usage_exits_2_and_says_what_is_wrong(args: list[str], env: dict[str, str], named: str) -> None:
+    result = run("serve", *args, **env)
+    assert result.exit_code == 2
+    assert named in result.output
+    assert "s3cret" not in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("text", ["prot = 1", "[port]\nx = 1", "port = ", "config = 'x'", "port = 'x'"])
+def test_a_file_that_is_wrong_exits_2(tmp_path: Path, text: str) -> None:
+    (tmp_path / "aq.toml").write_text(text)
+    result = run("serve")
+    assert result.exit_code == 2
+    assert "port" in result.output or "aq.toml" in result.output
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = {"trio", "quart", "hypercorn", "msgspec", "cattrs", "httpx"}
+    code = f"import sys, aq.cli; sys.exit(repr(sorted({heavy!r} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "[]\n"

@@ -1,0 +1,158 @@
+"""``aq serve``: how it starts, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import trio
+
+from tests.server.serve_world import KEY, client, holding_target, running, serving
+
+DATABASE = "sqlite:///aq.db"
+LOOPBACK = ("--allow", "127.0.0.0/8")
+
+
+async def test_a_key_is_made_printed_once_and_kept_as_a_hash(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/aq.db"
+    async with serving(storage=storage) as first, client(first.url, first.key) as api:
+        assert len(first.key) == len("aq_live_") + 43
+        assert (await api.get("/v1/tasks")).status_code == 200
+    assert first.key.encode() not in everything_in(tmp_path)
+    async with serving(storage=storage) as second, client(second.url, first.key) as api:
+        assert "aq_live_" not in second.said
+        assert (await api.get("/v1/tasks")).status_code == 200
+
+
+async def test_aq_api_key_is_valid_while_it_is_set(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/aq.db"
+    async with serving(storage=storage, api_key=KEY) as first, client(first.url) as api:
+        assert "aq_live_" not in first.said
+        assert (await api.get("/v1/tasks")).status_code == 200
+    async with serving(storage=storage, api_key=KEY.replace("k", "n")) as second, client(second.url) as api:
+        assert (await api.get("/v1/tasks")).status_code == 401
+
+
+async def test_dev_allows_webhooks_to_loopback_and_otherwise_they_are_refused() -> None:
+    body = {"queue": "q", "webhook_url": "http://localhost:9/", "delay": 99}
+    for dev, status in ((True, 201), (False, 422)):
+        async with serving(storage="memory:", dev=dev, api_key=KEY) as server, client(server.url) as api:
+            reply = await api.post("/v1/tasks", json=body)
+            assert reply.status_code == status
+    assert [wrong["field"] for wrong in reply.json()["errors"]] == ["webhook_url"]
+
+
+async def test_a_second_server_on_one_database_is_refused(tmp_path: Path) -> None:
+    async with serving(storage=f"sqlite:///{tmp_path}/aq.db"):
+        code, output = await ended(tmp_path, "--port", "0", "--storage", DATABASE)
+    assert code == 1
+    assert re.fullmatch(r"Error: .*aq\.db.*\n", output)
+
+
+async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+    async with serving(storage="memory:") as first:
+        port = first.url.rpartition(":")[2]
+        code, output = await ended(tmp_path, "--port", port, "--storage", "memory:")
+    assert code == 1
+    assert output.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+    assert output.count("\n") == 1
+
+
+async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    async with serving(storage=f"sqlite:///{tmp_path}/aq.db"):
+        pass
+    connection = sqlite3.connect(tmp_path / "aq.db")
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    code, output = await ended(tmp_path, "--port", "0", "--storage", DATABASE)
+    assert code == 1
+    assert re.fullmatch(r"Error: .*aq\.db.*\n", output)
+
+
+async def test_dev_prints_a_first_task_that_arrives(tmp_path: Path) -> None:
+    async with running(tmp_path, "--dev") as server:
+        task = re.findall(r"-d '(.*?)'", server.said)[0]
+        assert json.loads(task)["webhook_url"] == f"{server.url}/dev/receiver"
+        async with client(server.url, server.key) as api:
+            headers = {"Content-Type": "application/json"}
+            made = (await api.post("/v1/tasks", content=task, headers=headers)).json()
+            await server.until_said("received {")
+            while (shown := (await api.get(f"/v1/tasks/{made['id']}")).json())["status"] != "completed":
+                await trio.lowlevel.checkpoint()
+            assert [attempt["response_code"] for attempt in shown["attempts"]] == [200]
+            listed = re.findall(r"'(http://\S+/v1/tasks\?\S+)'", server.said)[0]
+            assert (await api.get(listed)).json()["pagination"]["total"] == 1
+        assert server.key not in server.logged
+    async with running(tmp_path, "--dev") as again:
+        assert again.key != server.key
+
+
+async def test_sigterm_refuses_writes_with_the_door_open_and_lets_attempts_finish(tmp_path: Path) -> None:
+    async with (
+        holding_target() as target,
+        running(tmp_path, *LOOPBACK, "--grace", "60", AQ_API_KEY=KEY) as server,
+    ):
+        async with client(server.url) as api:
+            body = {"queue": "q", "webhook_url": target.url}
+            task = (await api.post("/v1/tasks", json=body)).json()["id"]
+            await target.arrived.wait()
+            server.terminate()
+            await server.until_said("SIGTERM")
+            refused = await api.post("/v1/tasks", json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            ready = await api.get("/readyz")
+            assert (ready.status_code, ready.json()["problems"]) == (503, ["the service is shutting down"])
+            assert (await api.get(f"/v1/tasks/{task}")).json()["status"] == "active"
+        target.go.set()
+        assert await server.process.wait() == 0
+    async with running(tmp_path, *LOOPBACK, AQ_API_KEY=KEY) as again, client(again.url) as api:
+        shown = (await api.get(f"/v1/tasks/{task}")).json()
+        assert shown["status"] == "completed"
+        assert [attempt["status"] for attempt in shown["attempts"]] == ["success"]
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    async with (
+        holding_target() as target,
+        running(tmp_path, *LOOPBACK, "--grace", "600", AQ_API_KEY=KEY) as server,
+    ):
+        async with client(server.url) as api:
+            await api.post("/v1/tasks", json={"queue": "q", "webhook_url": target.url})
+        await target.arrived.wait()
+        server.terminate()
+        await server.until_said("SIGTERM")
+        server.terminate()
+        assert await server.process.wait() == 1
+
+
+async def test_a_client_that_reads_nothing_does_not_hold_the_end(tmp_path: Path) -> None:
+    async with running(tmp_path, "--storage", "memory:", AQ_API_KEY=KEY) as server:
+        body = {"queue": "q", "webhook_url": "http://example.com/", "payload": {"x": "y" * 1_000_000}}
+        async with client(server.url) as api:
+            task = (await api.post("/v1/tasks", json={**body, "delay": 9})).json()["id"]
+        stream = await trio.open_tcp_stream("127.0.0.1", int(server.url.rpartition(":")[2]))
+        async with stream:
+            request = f"GET /v1/tasks/{task} HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEY}\r\n\r\n".encode()
+            await stream.send_all(request * 50)
+            server.terminate()
+            assert await server.process.wait() == 0
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def ended(folder: Path, *args: str) -> tuple[int, str]:
+    """The exit code and all output of an ``aq serve`` that does not start."""
+    done = await trio.run_process(
+        [sys.executable, "-m", "aq", "serve", *args],
+        cwd=folder,
+        check=False,
+        capture_stdout=True,
+        stderr=subprocess.STDOUT,
+    )
+    return done.returncode, done.stdout.decode()
