@@ -25,7 +25,6 @@ from aq.instants import Instant
 from aq.storage.protocol import (
     Answer,
     Floor,
-    Storage,
     StoredTask,
     TaskFilter,
     TaskPage,
@@ -46,7 +45,7 @@ from aq.task import Environment, Queue, QueueKey, Task
 @asynccontextmanager
 async def open_sqlite(
     path: str, *, connect: Connect = StdlibConnection, hop: Hop = trio.to_thread.run_sync
-) -> AsyncIterator[Storage]:
+) -> AsyncIterator[SqliteStorage]:
     """Open the store at a path, making it when it is not there.
 
     Raises StorageError, saying what to do, when it cannot be used: in use by another process, not ours, of a
@@ -112,6 +111,10 @@ class SqliteStorage:
     @property
     def damage(self) -> str | None:
         return self._health.damage
+
+    async def checked(self) -> None:
+        """Waits for the end of the integrity check that the opening began."""
+        await self._hop(self._check.join)
 
     async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
         self._health.require_writable()

@@ -129,6 +129,11 @@ class Check:
             with suppress(SqliteError):
                 self._db.close()
 
+    def join(self) -> None:
+        """Blocks until the check has come to its end."""
+        if self._thread is not None:
+            self._thread.join()
+
     def stop(self) -> None:
         """Blocks until a check that runs has given up."""
         while self._thread is not None and self._thread.is_alive():

@@ -130,12 +130,16 @@ class Bulk:
         at = 0
         for size in _ROWS_PER_STATEMENT:
             while len(rows) - at >= size:
-                db.execute(_text(self, size), list(chain.from_iterable(rows[at : at + size])))
+                db.execute(self.text(size), list(chain.from_iterable(rows[at : at + size])))
                 at += size
+
+    def text(self, size: int) -> str:
+        """The statement for so many rows."""
+        return _bulk_text(self, size)
 
 
 @cache
-def _text(bulk: Bulk, size: int) -> str:
+def _bulk_text(bulk: Bulk, size: int) -> str:
     row = f"({', '.join('?' * bulk.width)})"
     return f"{bulk.head} VALUES {', '.join([row] * size)} {bulk.tail}"
 
@@ -177,4 +181,6 @@ DELETE_QUEUES: Final = f"DELETE FROM queues WHERE id IN {_GIVEN}"
 DELETE_TASKS: Final = [
     f"DELETE FROM {table} WHERE seq IN {_GIVEN}" for table in ("tasks", "payloads", "attempts")
 ]
-RAISE_META: Final = "UPDATE meta SET now = max(now, ?), sequence = max(sequence, ?), commit_number = ?"
+RAISE_META: Final = (
+    "UPDATE meta SET now = max(now, ?), sequence = max(sequence, ?), commit_number = ? WHERE one = 1"
+)
