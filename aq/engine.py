@@ -34,6 +34,7 @@ from aq.errors import (
     FieldError,
     NotFoundError,
     OverloadedError,
+    StorageFullError,
     ValidationError,
 )
 from aq.ids import IdMinter
@@ -47,6 +48,8 @@ from aq.task import Attempt, Environment, NewTask, QueueKey, Status, Task
 
 MAX_INTAKE_BYTES: Final = 64 << 20
 """Payload bytes that may be on their way to disk at once; beyond, `Engine.submit` is refused."""
+FLUSH_SECONDS: Final = 5
+"""How long the last writes may take when an engine closes. A full disk takes them never."""
 _SECRET: Final = "signing_secret"  # noqa: S105  # the name of a setting
 
 
@@ -79,7 +82,7 @@ class Engine:
     """Made by `open_engine`. Every method may be called from any task of its Trio run."""
 
     def __init__(self, services: Services, root: Root, signing_secrets: Sequence[Secret]) -> None:
-        self.queues = Queues(root, services.storage, self._refuse_if_draining)
+        self.queues = Queues(root, services.storage, self._refuse_if_unwritable)
         self.signing_secrets = signing_secrets
         """The decoded secrets that webhooks are signed with."""
         self._services = services
@@ -100,7 +103,7 @@ class Engine:
         DrainingError, StorageUnavailableError when it was not accepted for now (after the last one it is not
         known). Cancelling the wait does not take the task back.
         """
-        self._refuse_if_draining()
+        self._refuse_if_unwritable()
         self._refuse_forbidden(new.webhook_url)
         size = len(new.payload)
         if self._intake + size > MAX_INTAKE_BYTES:
@@ -148,7 +151,7 @@ class Engine:
 
         Raises NotFoundError, and ConflictError when it has started or ended.
         """
-        self._refuse_if_draining()
+        self._refuse_if_unwritable()
         key = (await self.get(task_id, environment=environment)).task.queue
         reply = Reply[None]()
         await self._root.ask(key, Remove(task_id, reply))
@@ -183,7 +186,7 @@ class Engine:
         return self._services.draining
 
     def begin_drain(self) -> None:
-        """From now on no request is accepted and no attempt starts; what runs goes on."""
+        """From now on no write is accepted and no attempt starts; what runs goes on."""
         self._services.draining = True
 
     async def drain(self, grace: float) -> None:
@@ -195,8 +198,9 @@ class Engine:
     def problems(self) -> Sequence[str]:
         """What an operator should look at, in words; empty when all is well."""
         found = [f"queue {key} is quarantined" for key in sorted(self._root.quarantined)]
-        damage = self._services.committer.broken
-        return [*found, str(damage)] if damage is not None else found
+        committer = self._services.committer
+        damage = self._services.storage.damage or committer.broken
+        return [*found, *(str(trouble) for trouble in (damage, committer.full) if trouble is not None)]
 
     async def settings(self) -> Mapping[str, str]:
         """The durable named values of the service."""
@@ -207,9 +211,11 @@ class Engine:
         await self._services.committer.commit([PutSetting(name, value)])
 
     # -- within ---------------------------------------------------------------------------------------------
-    def _refuse_if_draining(self) -> None:
+    def _refuse_if_unwritable(self) -> None:
         if self._services.draining:
             raise DrainingError
+        if self._services.committer.full is not None:
+            raise StorageFullError(str(self._services.committer.full))
 
     def _refuse_forbidden(self, webhook_url: str) -> None:
         """What the guard can see without a look-up; it looks again at every connect."""
@@ -275,7 +281,9 @@ async def open_engine(
                 yield engine
                 await engine.drain(grace)
                 root.stop()
-        await committer.commit(())
+                nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS
+        with trio.move_on_after(FLUSH_SECONDS):
+            await committer.flush()
         committing.cancel_scope.cancel()
 
 

@@ -20,10 +20,10 @@ LIVE = Environment.LIVE
 class Queues:
     """``engine.queues``. The fields of a policy are those of `QueuePolicy`; spans are in seconds."""
 
-    def __init__(self, root: Root, storage: Storage, refuse_if_draining: Callable[[], None]) -> None:
+    def __init__(self, root: Root, storage: Storage, refuse_if_unwritable: Callable[[], None]) -> None:
         self._root = root
         self._storage = storage
-        self._refuse_if_draining = refuse_if_draining
+        self._refuse_if_unwritable = refuse_if_unwritable
 
     async def create(self, name: str, *, environment: Environment = LIVE, **fields: Any) -> Queue:
         """Make a queue before its first task. Raises ValidationError; ConflictError when it exists."""
@@ -63,7 +63,7 @@ class Queues:
 
         Raises NotFoundError, and ConflictError while it holds pending or active tasks.
         """
-        self._refuse_if_draining()
+        self._refuse_if_unwritable()
         await self.get(name, environment=environment)
         reply = Reply[None]()
         await self._root.ask(QueueKey(environment, name), Drop(reply))
@@ -78,7 +78,7 @@ class Queues:
         return policy
 
     async def _changed(self, key: QueueKey, request: Callable[[Reply[Queue]], Request]) -> Queue:
-        self._refuse_if_draining()
+        self._refuse_if_unwritable()
         reply = Reply[Queue]()
         await self._root.ask(key, request(reply))
         await reply.wait()

@@ -29,14 +29,16 @@ class Capacity:
 
     def claim(self, key: QueueKey, want: int, wake: Callable[[], None]) -> int:
         """Up to ``want`` places, at once; ``wake`` is called when it is worth asking for the rest."""
-        self._waiting.pop(key, None)
         mine = self._set_aside.pop(key, 0)
         self._free += mine
-        granted = min(want, mine if self._waiting else self._free)
+        others_wait = bool(self._waiting.keys() - {key})
+        granted = min(want, mine if others_wait else self._free)
         self._free -= granted
         self._in_use += granted
         if granted < want:
-            self._waiting[key] = wake
+            self._waiting.setdefault(key, wake)  # who waits already keeps its place in the line
+        else:
+            self._waiting.pop(key, None)
         self._hand_out()
         return granted
 

@@ -24,6 +24,7 @@ from aq.errors import (
     StorageUnavailableError,
 )
 from aq.storage.protocol import Answer, Insert, Storage, Unit
+from aq.task import QueueKey
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,9 @@ class Committer:
         self._send, self._receive = trio.open_memory_channel[Write](INBOX)
         self.broken: StorageCorruptError | None = None
         """Set once the storage is damaged: nothing is written any more."""
+        self.full: StorageFullError | None = None
+        """Set while there is no space left on the disk."""
+        self._wakes: dict[QueueKey, Callable[[], None]] = {}
         self.commits = 0
         self.units = 0
 
@@ -87,17 +91,27 @@ class Committer:
         await self.write(Write(unit, lambda answer: _into(reply, answer), insists=True))
         return await reply.wait()
 
+    async def flush(self) -> None:
+        """Until everything sent before is on disk, or never will be."""
+        if self.broken is None:
+            await self.commit(())
+
+    def when_writable(self, key: QueueKey, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once there is space on the disk again."""
+        self._wakes[key] = wake
+
     async def run(self) -> None:
         """Serve until cancelled. Raises StorageError when the storage cannot be used any more."""
         kept: list[Write] = []
         while True:
             batch = await self._gather(kept)
             kept = await self._commit(batch)
-            if kept:
+            if self.full:
                 await trio.sleep(PAUSE)
 
     async def _gather(self, kept: list[Write]) -> list[Write]:
-        batch = kept or [await self._receive.receive()]
+        """The next batch. While the disk is full it may be empty: a probe."""
+        batch = kept if self.full else [await self._receive.receive()]
         room = MAX_BYTES - sum(write.payload_bytes for write in batch)
         while len(batch) < MAX_UNITS and room > 0:
             try:
@@ -109,12 +123,14 @@ class Committer:
         return batch
 
     async def _commit(self, batch: list[Write]) -> list[Write]:
-        """Commit and settle; returns the writes to repeat, which is none unless the disk is full."""
+        """Commit and settle; returns the writes to repeat, which are none unless the disk is full."""
         try:
             answers = await self._insisting([write.unit for write in batch])
         except StorageFullError as error:
+            if self.full is None:
+                logger.warning("%s: writes are refused until there is", error)
+            self.full = error
             _settle([write for write in batch if not write.insists], error)
-            logger.warning("%s: writes are refused until there is space", error)
             return [write for write in batch if write.insists]
         except StorageCorruptError as error:
             self.broken = error
@@ -122,9 +138,17 @@ class Committer:
             return []
         self.commits += 1
         self.units += len(batch)
+        self._now_writable()
         for write, answer in zip(batch, answers, strict=True):
             write.settle(answer)
         return []
+
+    def _now_writable(self) -> None:
+        if self.full is not None:
+            logger.warning("there is space on the disk again")
+            self.full = None
+            while self._wakes:
+                self._wakes.popitem()[1]()
 
     async def _insisting(self, units: Sequence[Unit]) -> Sequence[Answer]:
         """Commit, again and again while it is not known whether it happened (rule 3 of the storage)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 from attrs import evolve
@@ -70,6 +70,7 @@ _SWEPT: Final = 500
 """Finished tasks deleted in one transaction when a queue is deleted."""
 
 
+T = TypeVar("T")
 Then: TypeAlias = Callable[[Answer | Exception], None]
 
 
@@ -92,6 +93,18 @@ def refusal(refused: Refused) -> AsyncQueueError:
             return UnavailableError("it changed at the same moment; try again")
 
 
+def answering(reply: Reply[T], value: T) -> Then:
+    """Answers a caller with ``value`` once its write is applied, else with why it was not."""
+
+    def answer(settled: Answer | Exception) -> None:
+        if isinstance(settled, Applied):
+            reply.set(value)
+        else:
+            reply.fail(settled if isinstance(settled, Exception) else refusal(settled))
+
+    return answer
+
+
 class QueueSupervisor:
     """Runs one queue until it is stopped, or retires because nothing has waited or run for a while."""
 
@@ -107,8 +120,8 @@ class QueueSupervisor:
         self._drops: list[Drop] = []
         self._outbox: list[Write] = []
         self._unsettled = 0
-        self._unsure = False
-        """Whether ``queue`` may differ from what is kept."""
+        self._kept: Queue | None = None
+        """``queue`` as it is on disk; they differ while a change is on its way."""
         self._stopping = False
         self._attempts: trio.Nursery
 
@@ -136,7 +149,8 @@ class QueueSupervisor:
         services = self._services
         await services.committer.commit(())
         self._mailbox.forget_reports()
-        self._adopt(await services.storage.queue(self.key))
+        self._kept = await services.storage.queue(self.key)
+        self._adopt(self._kept)
         while interrupted := await services.storage.active(self.key, _INTERRUPTED):
             await self._record_unknown(interrupted)
         await self._load()
@@ -192,7 +206,8 @@ class QueueSupervisor:
 
     @property
     def _may_start(self) -> bool:
-        return not (self._services.draining or self._stopping or self._services.committer.broken)
+        committer = self._services.committer
+        return not (self._services.draining or self._stopping or committer.broken or committer.full)
 
     def _handle(self, message: Message) -> None:
         match message:
@@ -218,10 +233,6 @@ class QueueSupervisor:
 
     async def _advance(self) -> None:
         """Start what is next, and send what this turn decided to the committer."""
-        if self._unsure:
-            await self._services.committer.commit(())
-            self._adopt(await self._services.storage.queue(self.key))
-            self._unsure = False
         if self._may_start:
             if self._agenda.needs_load(self._services.clock.now()):
                 self._insert_fresh()
@@ -229,6 +240,8 @@ class QueueSupervisor:
                 await self._services.committer.commit(())
                 await self._load()
             self._start()
+        elif self._services.committer.full:
+            self._services.committer.when_writable(self.key, self._wake)
         self._insert_fresh()
         await self._flush()
 
@@ -283,7 +296,8 @@ class QueueSupervisor:
     def _insert(self, task: Task, message: Submit, then: Then, *, answer_with: Task) -> None:
         if self.queue is None:  # created on first use
             self._put(Queue(self.key, QueuePolicy(), created_at=task.created_at))
-        self._write([Insert(task, message.new.payload)], then, reply=message.reply, value=answer_with)
+        first = answering(message.reply, answer_with)
+        self._write([Insert(task, message.new.payload)], then, first=first)
 
     def _accepted(self, task: Task, answer: Answer | Exception) -> None:
         if not isinstance(answer, Applied):
@@ -327,13 +341,16 @@ class QueueSupervisor:
         if after.status is Status.PENDING:
             self._await_turn(after)
         unit: Unit = [Update(after, was=task.status), Record(task.id, attempt)]
-        self._write(unit, partial(self._concluded, after), insists=True)
+        tell = partial(self._tell_waiters, after) if after.status.final else None
+        self._write(unit, partial(self._concluded, after), insists=True, first=tell)
+
+    def _tell_waiters(self, task: Task, answer: Answer | Exception) -> None:
+        if isinstance(answer, Applied):
+            self._services.waiters.tell(task)
 
     def _concluded(self, task: Task, answer: Answer | Exception) -> None:
         if isinstance(answer, Refused):
             raise SupervisorError(f"the outcome of {task.id} was refused: {answer.reason}")
-        if task.status.final:
-            self._services.waiters.tell(task)
 
     def _free_slot(self, task_id: str) -> None:
         self._agenda.finish(task_id)
@@ -345,7 +362,7 @@ class QueueSupervisor:
             return
         self._agenda.remove(message.task_id)
         unit = [Delete(self.key, message.task_id)]
-        self._write(unit, self._removed, reply=message.reply, value=None)
+        self._write(unit, self._removed, first=answering(message.reply, None))
 
     def _removed(self, answer: Answer | Exception) -> None:
         if isinstance(answer, Exception):
@@ -378,11 +395,14 @@ class QueueSupervisor:
     def _put(self, queue: Queue, reply: Reply[Queue] | None = None) -> None:
         """A policy holds from the moment it is decided; it is answered once it is durable."""
         self._adopt(queue)
-        self._write([PutQueue(queue)], self._was_put, reply=reply, value=queue)
+        first = answering(reply, queue) if reply is not None else None
+        self._write([PutQueue(queue)], partial(self._was_put, queue), first=first)
 
-    def _was_put(self, answer: Answer | Exception) -> None:
-        if not isinstance(answer, Applied):
-            self._unsure = True
+    def _was_put(self, queue: Queue | None, answer: Answer | Exception) -> None:
+        if isinstance(answer, Applied):
+            self._kept = queue
+        else:
+            self._adopt(self._kept)
 
     async def _drop(self, message: Drop) -> None:
         """In small steps, so that a long history holds up nobody else's writes."""
@@ -401,7 +421,7 @@ class QueueSupervisor:
             return
         while _count(await committer.commit([Sweep(self.key, _SWEPT)])) == _SWEPT:
             continue
-        self._write([DropQueue(self.key)], self._was_put, reply=message.reply)
+        self._write([DropQueue(self.key)], partial(self._was_put, None), first=answering(message.reply, None))
         self._adopt(None)
         await self._flush()
 
@@ -412,17 +432,17 @@ class QueueSupervisor:
         then: Then,
         *,
         insists: bool = False,
-        reply: Reply[Any] | None = None,
-        value: object = None,
+        first: Then | None = None,
     ) -> None:
-        """Send a unit at the end of this turn. The caller hears first, then ``then`` runs in a later turn."""
+        """Send a unit at the end of this turn.
+
+        Once it is settled, whoever waits outside hears ``first``, also when this supervisor has crashed
+        meanwhile; then ``then`` is run, in a later turn of this one.
+        """
 
         def settle(answer: Answer | Exception) -> None:
-            if reply is not None:
-                if isinstance(answer, Applied):
-                    reply.set(value)
-                else:
-                    reply.fail(answer if isinstance(answer, Exception) else refusal(answer))
+            if first is not None:
+                first(answer)
             self._mailbox.report(Settled(then, answer))
 
         self._unsettled += 1

@@ -20,7 +20,7 @@ def test_places_are_granted_while_there_are_any() -> None:
 def test_a_released_place_goes_to_who_waited_longest_not_to_who_released_it() -> None:
     woken: list[str] = []
     capacity = Capacity(1)
-    assert capacity.claim(A, 5, lambda: woken.append("a")) == 1
+    assert capacity.claim(A, 1, lambda: woken.append("a")) == 1
     assert capacity.claim(B, 1, lambda: woken.append("b")) == 0
     assert capacity.claim(C, 1, lambda: woken.append("c")) == 0
     assert capacity.claim(A, 5, lambda: woken.append("a")) == 0
