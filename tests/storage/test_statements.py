@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from aq.storage import open_storage
-from aq.storage.conformance import IMAGES, MAIL, SANDBOX, Bench
+from aq.storage.conformance import MAIL, SANDBOX, Bench
 from aq.storage.sqlite import statements
 from aq.storage.sqlite.statements import Bulk
-from aq.task import Status
+from aq.task import Environment, QueueKey, Status
 
 WHOLE_TABLES = {"QUEUE_IDS": "queues", "SETTINGS": "settings"}
 """Reads of everything in a table that holds little."""
@@ -23,7 +23,7 @@ READS = {
 WRITES = {
     **{name: bulk.text(3) for name, bulk in vars(statements).items() if isinstance(bulk, Bulk)},
     **{f"DELETE_TASKS[{place}]": text for place, text in enumerate(statements.DELETE_TASKS)},
-    "DELETE_QUEUES": statements.DELETE_QUEUES,
+    "DELETE_QUEUE": statements.DELETE_QUEUE,
     "RAISE_META": statements.RAISE_META,
 }
 
@@ -39,7 +39,7 @@ async def stores(tmp_path: Path) -> list[Path]:
     empty, full = tmp_path / "empty.db", tmp_path / "full.db"
     async with open_storage(f"sqlite:///{empty}"), open_storage(f"sqlite:///{full}") as storage:
         bench = Bench(storage)
-        await bench.make(MAIL, IMAGES, SANDBOX)
+        await bench.make(MAIL, SANDBOX, *(QueueKey(Environment.LIVE, f"q{number}") for number in range(50)))
         statuses = [Status.PENDING, *Status]
         for place in range(400):
             key = SANDBOX if place % 7 == 0 else MAIL

@@ -19,9 +19,9 @@ CREATE TABLE queues (
   pending     INTEGER NOT NULL,
   active      INTEGER NOT NULL,
   completed   INTEGER NOT NULL,
-  failed      INTEGER NOT NULL,
-  UNIQUE (environment, name)
+  failed      INTEGER NOT NULL
 ) STRICT;
+CREATE UNIQUE INDEX queues_by_name ON queues (environment, name);
 
 CREATE TABLE tasks (
   seq            INTEGER PRIMARY KEY,

@@ -93,7 +93,8 @@ UPCOMING: Final = _json(
 )
 COUNTS_OF_QUEUE: Final = "SELECT pending, active, completed, failed FROM queues WHERE id = ?"
 COUNTS_OF_ENVIRONMENT: Final = (
-    "SELECT sum(pending), sum(active), sum(completed), sum(failed) FROM queues WHERE environment = ?"
+    "SELECT sum(pending), sum(active), sum(completed), sum(failed)"
+    " FROM queues INDEXED BY queues_by_name WHERE environment = ?"
 )
 
 
@@ -177,7 +178,7 @@ UPDATE_QUEUES: Final = _update("queues", ["policy = {}", "version = {}", "create
 MOVE_COUNTS: Final = _update(
     "queues", [f"{name} = {name} + {{}}" for name in ("pending", "active", "completed", "failed")], "id"
 )
-DELETE_QUEUES: Final = f"DELETE FROM queues WHERE id IN {_GIVEN}"
+DELETE_QUEUE: Final = "DELETE FROM queues WHERE id = ?"
 DELETE_TASKS: Final = [
     f"DELETE FROM {table} WHERE seq IN {_GIVEN}" for table in ("tasks", "payloads", "attempts")
 ]

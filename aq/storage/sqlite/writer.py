@@ -223,11 +223,11 @@ class Writer:
         self, db: Connection, queues: Mapping[QueueKey, Queue | None]
     ) -> dict[QueueKey, _QueueRow]:
         rows: dict[QueueKey, _QueueRow] = {}
-        dropped = []
         for key, queue in queues.items():
             known = self._queues.get(key)
             if queue is None:
-                dropped += [known.id] if known else []
+                if known is not None:
+                    db.execute(sql.DELETE_QUEUE, (known.id,))
                 continue
             rows[key] = _QueueRow(known.id if known else self._next_queue_id, queue.version)
             policy = policy_text(queue.policy)
@@ -237,8 +237,6 @@ class Writer:
             row = rows[key].id, ENVIRONMENT_RANK[key.environment], key.name, policy, queue.version
             sql.INSERT_QUEUES.run(db, [(*row, queue.created_at, 0, 0, 0, 0)])
             self._next_queue_id += 1
-        if dropped:
-            db.execute(sql.DELETE_QUEUES, (_list(dropped),))
         return rows
 
     def _bound_wal(self, db: Connection) -> None:
