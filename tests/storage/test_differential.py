@@ -16,6 +16,7 @@ from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.policy import QueuePolicy
 from aq.storage import open_storage
 from aq.storage.protocol import (
+    Applied,
     Change,
     Delete,
     DropQueue,
@@ -233,8 +234,10 @@ def test_the_random_operations_reach_every_answer() -> None:
         for _ in range(COMMITS):
             units = deed.units()
             for unit, answer in zip(units, model.commit(units, deed.now), strict=True):
-                if len(unit) == 1:
-                    seen.add((type(unit[0]).__name__, str(getattr(answer, "reason", "applied"))))
+                if isinstance(answer, Applied):
+                    seen.update((type(change).__name__, "applied") for change in unit)
+                elif len(unit) == 1:
+                    seen.add((type(unit[0]).__name__, str(answer.reason)))
     applied = "Insert", "Start", "Delete", "Record", "PutQueue", "Sweep", "DropQueue", "PutSetting"
     missing = "Insert", "Start", "Delete", "Record", "PutQueue", "DropQueue"
     assert {
