@@ -226,7 +226,7 @@ async def test_the_storages_and_the_model_agree(seed: int, tmp_path: Path) -> No
 
 def test_the_random_operations_reach_every_answer() -> None:
     """The seeds above are worth something: each kind of change is applied, and refused for each reason."""
-    seen = set()
+    seen: set[tuple[str, str]] = set()
     for seed in range(SEEDS):
         model = Model()
         deed = Deed(seed, model)
