@@ -1,13 +1,11 @@
 """A webhook receiver that is never the bottleneck: answers 200 to everything, as fast as Python can.
 
-python -m benchmarks.sink        prints its port, then serves until its standard input closes
+python -m benchmarks.sink        prints its port, then serves until it is terminated
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-import threading
 
 import httptools
 
@@ -31,12 +29,7 @@ class Sink(asyncio.Protocol):
 async def serve() -> None:
     server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    threading.Thread(
-        target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(stopped.set)), daemon=True
-    ).start()
-    await stopped.wait()
+    await server.serve_forever()
 
 
 if __name__ == "__main__":
