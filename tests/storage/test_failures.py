@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import pytest
+import trio
+from attrs import evolve
 
 from aq.errors import StorageCorruptError, StorageError, StorageFullError, StorageUnavailableError
 from aq.policy import QueuePolicy
-from aq.storage.conformance import MAIL, NOW, Bench
-from aq.storage.protocol import Answer, Applied, Insert, PutQueue, PutSetting, Storage, TaskFilter, Unit
-from aq.storage.sqlite import open_sqlite
+from aq.storage.conformance import FAILED, MAIL, NOW, Bench, finished
+from aq.storage.protocol import (
+    Answer,
+    Applied,
+    Insert,
+    PutQueue,
+    PutSetting,
+    Record,
+    Start,
+    Storage,
+    StoredTask,
+    TaskFilter,
+    Unit,
+    Update,
+)
+from aq.storage.sqlite import open_sqlite, statements
 from aq.storage.sqlite.connection import StdlibConnection
-from aq.task import Queue
+from aq.task import Queue, Status
 
 from .model import Model
 from .scripted import Fault, Script, once
@@ -261,3 +276,43 @@ async def test_a_unit_that_makes_no_sense_leaves_no_transaction_behind(tmp_path:
         assert await bench.storage.settings() == {}
         await bench.commit([PutSetting("a", "2")])
         assert await bench.storage.settings() == {"a": "2"}
+
+
+# -- not a failure, but seen in the same way ----------------------------------------------------------------
+async def test_a_read_sees_one_moment_whatever_is_committed_in_its_middle(tmp_path: Path) -> None:
+    """Rule 11. The commit comes right before the read's last statement."""
+    async with scripted(tmp_path) as (bench, script):
+        storage = bench.storage
+
+        async def end_one() -> None:
+            script.plan = Script().plan
+            (task,) = (await storage.window(MAIL, NOW, 1)).due
+            (started,) = await bench.commit([Start(MAIL, task.id, 1, NOW)])
+            assert isinstance(started, Applied)
+            after, attempt = finished(started.started[0][0], FAILED)
+            await bench.commit([Update(after, Status.ACTIVE), Record(task.id, attempt)])
+
+        async def put_off_one() -> None:
+            script.plan = Script().plan
+            due = await bench.stored(second)
+            later = evolve(due.task, due_at=NOW + 9, version=2)
+            assert await bench.commit([Update(later, Status.PENDING)]) == [Applied()]
+
+        def at(statement: str, deed: Callable[[], Awaitable[None]]) -> Callable[[str, bool], Fault | None]:
+            def plan(sql: str, read_only: bool) -> Fault | None:
+                if sql == statement:
+                    trio.from_thread.run(deed)
+                return None
+
+            return plan
+
+        first, _, second = await bench.put(bench.task(), bench.task(), bench.task(priority=1))
+        script.plan = at(statements.ATTEMPTS, end_one)
+        assert await storage.task(first.id) == StoredTask(first, b"{}", [])
+        script.plan = at(statements.PAGES["queue_id", (0,)], end_one)
+        page = await storage.list_tasks(TaskFilter(queue="mail", status=Status.PENDING), limit=9)
+        assert len(page.tasks) == page.total == 2
+        script.plan = at(statements.UPCOMING, put_off_one)
+        window = await storage.window(MAIL, NOW, 9)
+        assert [entry.id for entry in window.due] == [second.id]
+        assert window.upcoming == []

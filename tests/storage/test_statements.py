@@ -67,13 +67,24 @@ async def test_no_statement_walks_a_table_or_sorts(stores: list[Path]) -> None:
         connection.close()
 
 
-async def test_the_window_walks_the_partial_indexes(stores: list[Path]) -> None:
-    connection = sqlite3.connect(stores[1])
-    assert any(
-        "tasks_due (queue_id=? AND priority=? AND due_at<?)" in s for s in plan(connection, READS["DUE"])
-    )
-    assert any("tasks_upcoming (queue_id=? AND due_at>?)" in s for s in plan(connection, READS["UPCOMING"]))
-    connection.close()
+async def test_lists_and_windows_walk_their_index_to_the_place_asked_for(stores: list[Path]) -> None:
+    """A walk of rows by sequence would be no "scan" either, and pass over every task of other queues."""
+    wanted = {
+        "DUE": "INDEX tasks_due (queue_id=? AND priority=? AND due_at<?)",
+        "UPCOMING": "INDEX tasks_upcoming (queue_id=? AND due_at>?)",
+        "ACTIVE": "COVERING INDEX tasks_by_queue (queue_id=? AND status=?)",
+        "FINISHED": "COVERING INDEX tasks_by_queue (queue_id=? AND status=?)",
+        "PAGES[queue_id": "COVERING INDEX tasks_by_queue (queue_id=? AND status=? AND seq<?)",
+        "PAGES[environment": "COVERING INDEX tasks_by_environment (environment=? AND status=? AND seq<?)",
+    }
+    for store in stores:
+        connection = sqlite3.connect(store)
+        for name, sql in READS.items():
+            walks = [step for step in plan(connection, sql) if step.startswith("SEARCH tasks ")]
+            index = wanted.get(name.partition(",")[0])
+            assert all(step == f"SEARCH tasks USING {index}" for step in walks), (name, walks)
+            assert bool(walks) == (index is not None), name
+        connection.close()
 
 
 def test_a_bulk_of_any_size_is_written_whole() -> None:

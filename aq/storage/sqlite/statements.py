@@ -76,8 +76,10 @@ ACTIVE: Final = _json(
 )
 FINISHED: Final = _json(
     "seq, id, status, version",
-    "(SELECT t.seq, t.id, t.status, t.version FROM (SELECT seq FROM tasks WHERE queue_id = ?1 AND status = 2"
-    " UNION ALL SELECT seq FROM tasks WHERE queue_id = ?1 AND status = 3 ORDER BY seq LIMIT ?2) AS page"
+    "(SELECT t.seq, t.id, t.status, t.version FROM"
+    " (SELECT seq FROM tasks INDEXED BY tasks_by_queue WHERE queue_id = ?1 AND status = 2 UNION ALL"
+    " SELECT seq FROM tasks INDEXED BY tasks_by_queue WHERE queue_id = ?1 AND status = 3"
+    " ORDER BY seq LIMIT ?2) AS page"
     " CROSS JOIN tasks AS t WHERE t.seq = page.seq)",
 )
 _ENTRY: Final = "id, priority, due_at, version"
@@ -98,10 +100,11 @@ COUNTS_OF_ENVIRONMENT: Final = (
 )
 
 
-def _page(column: str, statuses: Sequence[int]) -> str:
+def _page(index: str, column: str, statuses: Sequence[int]) -> str:
     """?1 the queue or environment, ?2 below which sequence, ?3 limit, ?4 offset; newest first."""
     walks = " UNION ALL ".join(
-        f"SELECT seq FROM tasks WHERE {column} = ?1 AND status = {status} AND seq < ?2" for status in statuses
+        f"SELECT seq FROM tasks INDEXED BY {index} WHERE {column} = ?1 AND status = {status} AND seq < ?2"
+        for status in statuses
     )
     return _json(
         TASK,
@@ -111,8 +114,8 @@ def _page(column: str, statuses: Sequence[int]) -> str:
 
 ALL_STATUSES: Final = (0, 1, 2, 3)
 PAGES: Final = {
-    (column, statuses): _page(column, statuses)
-    for column in ("queue_id", "environment")
+    (column, statuses): _page(index, column, statuses)
+    for index, column in (("tasks_by_queue", "queue_id"), ("tasks_by_environment", "environment"))
     for statuses in (ALL_STATUSES, (0,), (1,), (2,), (3,))
 }
 """By (column, statuses): the list statements."""
