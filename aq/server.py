@@ -19,6 +19,7 @@ from aq.api.auth import Keys, hash_key, new_key
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.clock import ServiceClock
 from aq.engine import Engine, open_engine
+from aq.errors import AsyncQueueError
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _KEY_SETTING: Final = "api_key"
@@ -26,6 +27,10 @@ _SPARE_FILES: Final = 200
 """Open files that no attempt may take."""
 _STEP_SECONDS: Final = 1
 logger = logging.getLogger(__name__)
+
+
+class BindError(AsyncQueueError):
+    """The address cannot be listened on: taken, or not one of this machine."""
 
 
 @frozen(kw_only=True)
@@ -48,11 +53,11 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
 
     In good order: new work is refused (503, and by ``/readyz``) with the listeners still open; nothing more
     is started; running attempts get ``grace`` seconds; then connections and storage are closed. ``say`` gets
-    the few lines that a person needs, once all is ready. Raises OSError when the address cannot be bound,
+    the few lines that a person needs, once all is ready. Raises BindError when it cannot listen there,
     StorageError when the storage cannot be opened or fails for good.
     """
     attempts, connections = share_files(_open_files_limit(), settings.max_attempts)
-    listeners = await open_listeners(settings.host, settings.port)
+    listeners = await _bind(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with open_engine(
             settings.storage,
@@ -66,6 +71,14 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             async with open_front(app, listeners, max_connections=connections):
                 say(_greeting(settings, _url(listeners), made))
                 await _run(engine, signals, settings.grace)
+
+
+async def _bind(settings: Settings) -> Sequence[trio.SocketListener]:
+    try:
+        return await open_listeners(settings.host, settings.port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BindError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
 
 
 async def _run(engine: Engine, signals: AsyncIterator[int], grace: float) -> None:

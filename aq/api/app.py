@@ -8,7 +8,7 @@ from collections.abc import Callable
 from quart_trio import QuartTrio
 
 from aq.api.auth import Keys, require_keys
-from aq.api.health import HealthRoutes, refuse_writes_while_draining
+from aq.api.health import HealthRoutes
 from aq.api.problems import handle_errors
 from aq.api.queues import QueueRoutes
 from aq.api.receiver import ReceiverRoutes
@@ -31,7 +31,6 @@ def create_app(
     app.url_map.merge_slashes = False
     identify_requests(app)
     require_keys(app, keys)
-    refuse_writes_while_draining(app, engine)
     handle_errors(app)
     TaskRoutes(engine).mount(app)
     QueueRoutes(engine).mount(app)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from attrs import frozen
-from quart import Response, request
+from quart import Response
 from quart_trio import QuartTrio
 
 from aq.api import views
 from aq.api.query import no_parameters
 from aq.engine import Engine
-from aq.errors import DrainingError
-
-_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 @frozen
@@ -38,12 +35,3 @@ class HealthRoutes:
         if problems:
             return views.answer({"status": "not ready", "problems": problems}, 503)
         return views.answer({"status": "ready", "problems": []})
-
-
-def refuse_writes_while_draining(app: QuartTrio, engine: Engine) -> None:
-    """While the service stops, what would change something is a 503; looking goes on."""
-
-    @app.before_request
-    async def check() -> None:
-        if engine.draining and request.method in _WRITES and request.path.startswith("/v1/"):
-            raise DrainingError

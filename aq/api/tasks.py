@@ -44,7 +44,7 @@ class TaskRoutes:
         new = structure(_fields(await read_object()), NewTask)
         task = await self.engine.submit(new, traceparent=traceparent())
         policy = await self.engine.queues.policy(task.queue)
-        return views.answer(views.created_task(task, policy), 201, location=f"/v1/tasks/{task.id}")
+        return views.answer(views.task(task, policy), 201, location=f"/v1/tasks/{task.id}")
 
     async def list(self) -> Response:
         asked = {"queue": None, "status": None, "limit": 20, "offset": 0, **parameters(_LIST)}

@@ -31,11 +31,6 @@ def task(task: Task, policy: QueuePolicy) -> dict[str, Any]:
     return _task(task, *Engine.in_force(task, policy))
 
 
-def created_task(new: Task, policy: QueuePolicy) -> dict[str, Any]:
-    """A task as created: pending, also when its first attempt has begun meanwhile."""
-    return task(attrs.evolve(new, status=Status.PENDING, started_at=None), policy)
-
-
 def whole_task(view: TaskView) -> dict[str, Any]:
     """A task with everything that is kept of it."""
     return {

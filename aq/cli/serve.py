@@ -126,9 +126,6 @@ def _run(settings: Settings) -> None:
         trio.run(serve, settings, click.echo, clock=BootClock())
     except AsyncQueueError as error:
         raise click.ClickException(str(error)) from None
-    except OSError as error:
-        where = f"{settings.host}:{settings.port}"
-        raise click.ClickException(f"cannot listen on {where}: {error.strerror or error}") from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -155,8 +155,9 @@ class World:
 @asynccontextmanager
 async def world(**limits: int) -> AsyncIterator[World]:
     app = App()
-    async with trio.open_nursery() as nursery, open_front(app, [], **limits) as front:
-        yield World(app, front, nursery)
+    with trio.fail_after(10_000):
+        async with trio.open_nursery() as nursery, open_front(app, [], **limits) as front:
+            yield World(app, front, nursery)
 
 
 async def elapsed(event: trio.Event) -> float:

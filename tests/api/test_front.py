@@ -32,8 +32,9 @@ class Door:
 
     async def exchange(self, data: bytes) -> list[tuple[int, dict[bytes, bytes], bytes]]:
         """Everything that comes back until the server closes."""
-        async with await self.send(data) as stream:
-            received = b"".join([bytes(part) async for part in stream])
+        with trio.fail_after(20):
+            async with await self.send(data) as stream:
+                received = b"".join([bytes(part) async for part in stream])
         answers = []
         while received:
             parser = h11.Connection(h11.CLIENT)

@@ -116,7 +116,7 @@ MALFORMED = {
     "bad chunk size": HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
     "chunk too long for its size": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
     "chunks ended by LF": HEAD
-    + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\nGET /b HTTP/1.1\r\n\r\n",
+    + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n",
     "chunk ended by LF": HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\na\n0\n\n",
 }
 

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 
 from aq.server import Settings, serve
 
+SERVE = (sys.executable, "-m", "aq", "serve", "--port", "0")
 KEY = "aq_live_" + "k" * 43
 
 
@@ -70,9 +71,11 @@ class Process(Serving):
 
 
 @asynccontextmanager
-async def running(folder: Path, *args: str, **env: str) -> AsyncIterator[Process]:
+async def running(
+    folder: Path, *args: str, command: Sequence[str] = SERVE, **env: str
+) -> AsyncIterator[Process]:
     """``aq serve`` on a free port, ready; ended by SIGTERM if the test has not ended it."""
-    command = [sys.executable, "-m", "aq", "serve", "--port", "0", *args]
+    command = [*command, *args]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AQ_")}
     started = await trio.lowlevel.open_process(
         command, cwd=folder, env={**clean, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE

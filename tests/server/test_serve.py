@@ -126,6 +126,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         server.terminate()
         await server.until_said("SIGTERM")
         server.terminate()
+        await server.until_said("second signal: ending at once")
         assert await server.process.wait() == 1
 
 
