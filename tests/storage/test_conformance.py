@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from aq.storage import open_storage
-from aq.storage.conformance import CASES, DURABLE_CASES, Case, expect
+from aq.storage.conformance import CASES, DURABLE_CASES, Case
+from aq.storage.conformance.bench import expect
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from aq.errors import StorageCorruptError, StorageError, StorageFullError, StorageUnavailableError
 from aq.policy import QueuePolicy
-from aq.storage.conformance import FAILED, MAIL, NOW, Bench, finished
+from aq.storage.conformance.bench import FAILED, MAIL, NOW, Bench, finished
 from aq.storage.protocol import (
     Answer,
     Applied,

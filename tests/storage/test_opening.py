@@ -13,7 +13,7 @@ import trio
 
 from aq.errors import StorageCorruptError, StorageError, ValidationError
 from aq.storage import open_storage
-from aq.storage.conformance import MAIL, Bench
+from aq.storage.conformance.bench import MAIL, Bench
 from aq.storage.protocol import PutSetting, TaskFilter, Traits
 from aq.storage.sqlite import open_sqlite
 from aq.storage.sqlite.connection import StdlibConnection

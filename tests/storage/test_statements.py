@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from aq.storage import open_storage
-from aq.storage.conformance import MAIL, SANDBOX, Bench
+from aq.storage.conformance.bench import MAIL, SANDBOX, Bench
 from aq.storage.sqlite import statements
 from aq.storage.sqlite.statements import Bulk
 from aq.task import Environment, QueueKey, Status

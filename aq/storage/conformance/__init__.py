@@ -1,0 +1,20 @@
+"""The promises of `aq.storage.protocol` as checks, one per promise, for any storage.
+
+For each of `CASES` make a fresh store and ``await case(factory)``; for a durable storage also each of
+`DURABLE_CASES`. A *factory* opens that one store: called again after the first opening was closed, it opens
+the same store again. A check raises AssertionError, also under ``python -O``, quoting the rule's number.
+No test framework is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aq.storage.conformance import reading, writing
+from aq.storage.conformance.bench import Case, Factory
+
+__all__ = ["CASES", "DURABLE_CASES", "Case", "Factory"]
+
+CASES: Final[Sequence[Case]] = (*writing.CASES, *reading.CASES)
+DURABLE_CASES: Final = writing.DURABLE_CASES
