@@ -38,6 +38,12 @@ class AgendaMachine(RuleBasedStateMachine):
         self.minted += 1
         self.wait(Entry(f"{self.minted:06}", priority, self.now + delay, 1))
 
+    @rule(tasks=st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4)), min_size=5, max_size=12))
+    def burst(self, tasks: list[tuple[int, int]]) -> None:
+        """More at once than a window holds, in either heap: they spill."""
+        for priority, delay in tasks:
+            self.submit(priority, delay)
+
     def wait(self, entry: Entry) -> None:
         self.stored[entry.id] = entry
         self.agenda.add(entry, self.now)
@@ -46,7 +52,7 @@ class AgendaMachine(RuleBasedStateMachine):
     def time_passes(self, span: int) -> None:
         self.now += span
 
-    @rule(room=st.integers(0, 4))
+    @rule(room=st.integers(0, 9))
     def start(self, room: int) -> None:
         if self.agenda.needs_load(self.now):
             self.agenda.load(head(self.stored.values(), self.now, WINDOW))
@@ -80,7 +86,7 @@ class AgendaMachine(RuleBasedStateMachine):
         del self.stored[task_id]
         self.agenda.remove(task_id)
 
-    @rule(concurrency=st.integers(1, 5), paused=st.booleans())
+    @rule(concurrency=st.integers(1, 9), paused=st.booleans())
     def configure(self, concurrency: int, paused: bool) -> None:
         self.agenda.concurrency, self.agenda.paused = concurrency, paused
 
@@ -108,7 +114,7 @@ class AgendaMachine(RuleBasedStateMachine):
             assert wake_at <= min(upcoming)
 
 
-AgendaMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+AgendaMachine.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
 TestAgenda = AgendaMachine.TestCase
 
 

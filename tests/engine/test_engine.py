@@ -173,7 +173,8 @@ async def test_a_timed_out_attempt_gives_its_slot_back(autojump_clock: object) -
         hanging = await engine.submit(NewTask("q", URL, timeout=7, max_retries=0))
         behind = await engine.submit(NewTask("q", URL))
         start = trio.current_time()
-        await engine.wait(behind.id)
+        with trio.fail_after(60):
+            await engine.wait(behind.id)
         assert trio.current_time() - start == 7
         (attempt,) = (await engine.wait(hanging.id)).attempts
     assert (attempt.status, attempt.error_type) == (AttemptStatus.TIMEOUT, ErrorType.TIMEOUT)

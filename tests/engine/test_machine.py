@@ -226,6 +226,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.tasks[task.id] = Known(task.id, queue, priority, self.now + delay, max_retries, timeout)
         self.start_due()
 
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        tasks=st.lists(st.tuples(st.integers(4, 6), st.integers(0, 3)), min_size=3, max_size=8),
+    )
+    def burst(self, queue: str, tasks: list[tuple[int, int]]) -> None:
+        """More at once than a window holds, in either heap: they spill."""
+        for priority, delay in tasks:
+            self.submit(queue, priority, delay, None, 900)
+
     @rule(seconds=st.integers(1, 6))
     def time_passes(self, seconds: int) -> None:
         for _ in range(seconds):
