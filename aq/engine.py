@@ -34,6 +34,7 @@ from aq.errors import (
     FieldError,
     NotFoundError,
     OverloadedError,
+    StorageCorruptError,
     StorageFullError,
     ValidationError,
 )
@@ -195,12 +196,16 @@ class Engine:
         with trio.move_on_after(grace):
             await self._services.capacity.wait_idle()
 
+    @property
+    def quarantined(self) -> Sequence[str]:
+        """Queues whose supervisor crashed too often; the others go on."""
+        return [str(key) for key in sorted(self._root.quarantined)]
+
     def problems(self) -> Sequence[str]:
-        """What an operator should look at, in words; empty when all is well."""
-        found = [f"queue {key} is quarantined" for key in sorted(self._root.quarantined)]
+        """Why nothing can be written, in words; empty when all is well."""
         committer = self._services.committer
         damage = self._services.storage.damage or committer.broken
-        return [*found, *(str(trouble) for trouble in (damage, committer.full) if trouble is not None)]
+        return [str(trouble) for trouble in (damage, committer.full) if trouble is not None]
 
     async def settings(self) -> Mapping[str, str]:
         """The durable named values of the service."""
@@ -214,8 +219,11 @@ class Engine:
     def _refuse_if_unwritable(self) -> None:
         if self._services.draining:
             raise DrainingError
-        if self._services.committer.full is not None:
-            raise StorageFullError(str(self._services.committer.full))
+        committer = self._services.committer
+        if committer.full is not None:
+            raise StorageFullError(str(committer.full))
+        if committer.broken is not None:
+            raise StorageCorruptError(str(committer.broken))
 
     def _refuse_forbidden(self, webhook_url: str) -> None:
         """What the guard can see without a look-up; it looks again at every connect."""
@@ -283,7 +291,7 @@ async def open_engine(
                 root.stop()
                 nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS
         with trio.move_on_after(FLUSH_SECONDS):
-            await committer.flush()
+            await committer.commit(())
         committing.cancel_scope.cancel()
 
 

@@ -186,4 +186,6 @@ def _first_steps(url: str, key: str) -> list[str]:
         "Send a task to this server's own receiver, then look at it:",
         f"{curl} -H 'Content-Type: application/json' -d '{task}' {url}/v1/tasks",
         f"{curl} '{url}/v1/tasks?queue=hello'",
+        "and, with the id that it shows, at its attempts:",
+        f"{curl} {url}/v1/tasks/$ID",
     ]

@@ -23,7 +23,7 @@ from aq.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from aq.storage.protocol import Answer, Insert, Storage, Unit
+from aq.storage.protocol import Answer, Applied, Insert, Storage, Unit
 from aq.task import QueueKey
 
 logger = logging.getLogger(__name__)
@@ -86,15 +86,13 @@ class Committer:
             await self._send.send(write)
 
     async def commit(self, unit: Unit) -> Answer:
-        """Send a unit and wait for its answer; an empty unit is a barrier: all sent before it is settled."""
+        """Send a unit and wait for its answer.
+
+        An empty unit is a barrier: when it is answered, all that was sent before it is settled.
+        """
         reply = Reply[Answer]()
         await self.write(Write(unit, lambda answer: _into(reply, answer), insists=True))
         return await reply.wait()
-
-    async def flush(self) -> None:
-        """Until everything sent before is on disk, or never will be."""
-        if self.broken is None:
-            await self.commit(())
 
     def when_writable(self, key: QueueKey, wake: Callable[[], None]) -> None:
         """Call ``wake`` once there is space on the disk again."""
@@ -131,11 +129,12 @@ class Committer:
                 logger.warning("%s: writes are refused until there is", error)
             self.full = error
             _settle([write for write in batch if not write.insists], error)
-            return [write for write in batch if write.insists]
+            kept = [write for write in batch if write.insists]
+            return kept if any(write.unit for write in kept) else _passed(kept)
         except StorageCorruptError as error:
             self.broken = error
-            _settle(batch, error)
-            return []
+            _settle([write for write in batch if write.unit], error)
+            return _passed([write for write in batch if not write.unit])
         self.commits += 1
         self.units += len(batch)
         self._now_writable()
@@ -166,6 +165,13 @@ class Committer:
 def _settle(writes: Sequence[Write], error: Exception) -> None:
     for write in writes:
         write.settle(error)
+
+
+def _passed(barriers: Sequence[Write]) -> list[Write]:
+    """Nothing that was sent before these is unsettled. Returns what is left of them: none."""
+    for barrier in barriers:
+        barrier.settle(Applied())
+    return []
 
 
 def _into(reply: Reply[Answer], answer: Answer | Exception) -> None:

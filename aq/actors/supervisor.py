@@ -151,7 +151,9 @@ class QueueSupervisor:
         self._mailbox.forget_reports()
         self._kept = await services.storage.queue(self.key)
         self._adopt(self._kept)
-        while interrupted := await services.storage.active(self.key, _INTERRUPTED):
+        while not services.committer.broken and (
+            interrupted := await services.storage.active(self.key, _INTERRUPTED)
+        ):
             await self._record_unknown(interrupted)
         await self._load()
 

@@ -27,11 +27,15 @@ class HealthRoutes:
         return views.answer({"status": "ok"})
 
     async def readyz(self) -> Response:
-        """200 while new work is taken, else 503 with the reasons."""
+        """200 while new work is taken, else 503 with the reasons.
+
+        A quarantined queue is told, and keeps no other queue from its work: the answer stays 200.
+        """
         no_parameters()
-        problems = list(self.engine.problems())
-        if self.engine.draining:
-            problems.insert(0, "the service is shutting down")
-        if problems:
-            return views.answer({"status": "not ready", "problems": problems}, 503)
-        return views.answer({"status": "ready", "problems": []})
+        quarantined = [f"queue {name} is quarantined" for name in self.engine.quarantined]
+        reasons = ["the service is shutting down"] if self.engine.draining else []
+        reasons += self.engine.problems()
+        if reasons:
+            return views.answer({"status": "not ready", "problems": reasons + quarantined}, 503)
+        status = "degraded" if quarantined else "ready"
+        return views.answer({"status": status, "problems": quarantined})

@@ -17,6 +17,7 @@ from aq.api.auth import Keys
 from aq.delivery.protocol import Delivery, Runner
 from aq.engine import Engine, open_engine
 from aq.outcome import Outcome
+from aq.storage.protocol import Storage
 
 KEY = "aq_live_" + "k" * 43
 SECRET = "whsec_" + "c2VjcmV0" * 6
@@ -98,10 +99,14 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(runner: Runner | None = None, *, dev: bool = False) -> AsyncIterator[Api]:
-    """``runner`` replaces the steered one."""
+async def open_api(
+    runner: Runner | None = None, *, dev: bool = False, storage: str | Storage = "memory:", **options: Any
+) -> AsyncIterator[Api]:
+    """``runner`` replaces the steered one; ``options`` are those of `open_engine`."""
     steered = SteeredRunner()
-    async with open_engine("memory:", runner=runner or steered, signing_secrets=SECRET, grace=0) as engine:
+    async with open_engine(
+        storage, runner=runner or steered, signing_secrets=SECRET, grace=0, **options
+    ) as engine:
         yield Api(create_app(engine, Keys.of([KEY]), dev=dev, wall=lambda: 1_800_000_000), engine, steered)
 
 

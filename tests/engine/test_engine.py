@@ -432,7 +432,7 @@ async def test_a_queue_that_keeps_crashing_is_quarantined_and_the_others_go_on(
             await engine.submit(NewTask("bad", URL))
         with pytest.raises(QuarantinedError):
             await engine.submit(NewTask("bad", URL))
-        assert engine.problems() == ["queue bad is quarantined"]
+        assert engine.quarantined == ["bad"]
         storage.before_read = lambda: None
         await engine.wait((await engine.submit(NewTask("good", URL))).id)
 
