@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aq.actors.messages import Configure, Create, Drop, Reply, Request
+from aq.actors.record import no_such_queue
 from aq.actors.root import Root
-from aq.actors.supervisor import no_such_queue
 from aq.errors import FieldError, ValidationError
 from aq.policy import QueuePolicy
 from aq.rules import QUEUE_NAME, structure, unstructure

@@ -18,6 +18,7 @@ from typing import Any
 
 from aq.actors.heap import IndexedHeap
 from aq.instants import Instant
+from aq.policy import QueuePolicy
 from aq.storage.protocol import Entry, Window
 
 
@@ -34,15 +35,12 @@ def due_order(entry: Entry) -> tuple[Instant, str]:
 class Agenda:
     """One queue's waiting and running tasks.
 
-    ``concurrency`` is how many may run at once; while ``paused`` none starts. A fresh agenda is empty and
-    asks to be loaded.
+    A fresh agenda is empty and asks to be loaded.
     """
 
-    def __init__(self, *, concurrency: int, paused: bool, window: int) -> None:
-        self.concurrency = concurrency
-        self.paused = paused
+    def __init__(self, *, window: int) -> None:
         self.running: set[str] = set()
-        self._window = window
+        self._policy = QueuePolicy()
         self._ready = _Spilling(running_order, window)
         self._delayed = _Spilling(due_order, window)
         self._stale = True
@@ -59,7 +57,12 @@ class Agenda:
 
     @property
     def free_slots(self) -> int:
-        return 0 if self.paused else max(0, self.concurrency - len(self.running))
+        policy = self._policy
+        return 0 if policy.paused else max(0, policy.concurrency - len(self.running))
+
+    def adopt(self, policy: QueuePolicy) -> None:
+        """From now on so many may run at once, and none starts while paused."""
+        self._policy = policy
 
     def invalidate(self) -> None:
         """Memory may differ from storage: load again before the next start."""
@@ -108,10 +111,6 @@ class Agenda:
             self.running.add(entry.id)
             starting.append(entry)
         return starting
-
-    def take_slot(self, task_id: str) -> None:
-        """A slot for a task that is running already."""
-        self.running.add(task_id)
 
     def finish(self, task_id: str) -> None:
         """The slot of a task is free again."""

@@ -9,16 +9,14 @@ successor rebuilds from storage.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 import trio
-from attrs import evolve
 
 from aq import lifecycle
 from aq.actors.agenda import Agenda
-from aq.actors.committer import Write
 from aq.actors.mailbox import Mailbox
 from aq.actors.messages import (
     Configure,
@@ -27,22 +25,19 @@ from aq.actors.messages import (
     Ended,
     Message,
     Remove,
-    Reply,
     Request,
     Settled,
     Stop,
     Submit,
     Woken,
 )
+from aq.actors.outbox import Outbox, Then, answering, refusal
+from aq.actors.record import QueueRecord
 from aq.actors.runner import run_attempt
 from aq.actors.services import Services
 from aq.delivery.protocol import Delivery
 from aq.errors import (
     AsyncQueueError,
-    ConflictError,
-    NotFoundError,
-    UnavailableError,
-    ValidationError,
 )
 from aq.policy import QueuePolicy
 from aq.storage.protocol import (
@@ -50,59 +45,23 @@ from aq.storage.protocol import (
     Applied,
     Change,
     Delete,
-    DropQueue,
     Entry,
     Insert,
-    PutQueue,
     Reason,
     Record,
     Refused,
     Start,
-    Sweep,
     Unit,
     Update,
 )
-from aq.task import Counts, Environment, Queue, QueueKey, Status, Task
+from aq.task import Environment, QueueKey, Status, Task
 
 _INTERRUPTED: Final = 500
 """Interrupted tasks recovered in one transaction."""
-_SWEPT: Final = 500
-"""Finished tasks deleted in one transaction when a queue is deleted."""
-
-
-T = TypeVar("T")
-Then: TypeAlias = Callable[[Answer | Exception], None]
 
 
 class SupervisorError(AsyncQueueError):
     """What memory and storage say of a queue does not fit: the supervisor gives up, a successor rebuilds."""
-
-
-def no_such_queue(key: QueueKey) -> NotFoundError:
-    return NotFoundError(f"there is no queue {key}")
-
-
-def refusal(refused: Refused) -> AsyncQueueError:
-    """What a caller is told when the storage refused the change asked for."""
-    match refused.reason:
-        case Reason.MISSING:
-            return NotFoundError("there is no such task")
-        case Reason.STATE:
-            return ConflictError("only a pending task can be deleted, and this one has started or ended")
-        case _:
-            return UnavailableError("it changed at the same moment; try again")
-
-
-def answering(reply: Reply[T], value: T) -> Then:
-    """Answers a caller with ``value`` once its write is applied, else with why it was not."""
-
-    def answer(settled: Answer | Exception) -> None:
-        if isinstance(settled, Applied):
-            reply.set(value)
-        else:
-            reply.fail(settled if isinstance(settled, Exception) else refusal(settled))
-
-    return answer
 
 
 class QueueSupervisor:
@@ -110,24 +69,20 @@ class QueueSupervisor:
 
     def __init__(self, key: QueueKey, mailbox: Mailbox, services: Services) -> None:
         self.key = key
-        self.queue: Queue | None = None
-        """The queue as kept; None while it does not exist."""
         self._mailbox = mailbox
         self._services = services
-        self._agenda = Agenda(concurrency=0, paused=True, window=services.sizes.window)
+        self._agenda = Agenda(window=services.sizes.window)
+        self._outbox = Outbox(services.committer, mailbox)
+        self._record = QueueRecord(key, services, self._outbox, self._agenda.adopt)
         self._turn: list[Message] = []
         self._fresh: dict[str, tuple[Task, Submit]] = {}
         self._drops: list[Drop] = []
-        self._outbox: list[Write] = []
-        self._unsettled = 0
-        self._kept: Queue | None = None
-        """``queue`` as it is on disk; they differ while a change is on its way."""
         self._stopping = False
         self._attempts: trio.Nursery
 
     @property
     def policy(self) -> QueuePolicy:
-        return self.queue.policy if self.queue is not None else QueuePolicy()
+        return self._record.policy
 
     async def run(self) -> None:
         """Recover, then serve. Whatever it raises, its attempts have ended when it does."""
@@ -149,8 +104,7 @@ class QueueSupervisor:
         services = self._services
         await services.committer.commit(())
         self._mailbox.forget_reports()
-        self._kept = await services.storage.queue(self.key)
-        self._adopt(self._kept)
+        await self._record.read()
         while not services.committer.broken and (
             interrupted := await services.storage.active(self.key, _INTERRUPTED)
         ):
@@ -182,7 +136,7 @@ class QueueSupervisor:
                 self._handle(message)
             await self._advance()
             while self._drops:
-                await self._drop(self._drops.pop())
+                await self._record.drop(self._drops.pop())
             self._turn = []
 
     async def _next_messages(self) -> list[Message]:
@@ -204,7 +158,7 @@ class QueueSupervisor:
     @property
     def _idle(self) -> bool:
         agenda = self._agenda
-        return not (agenda.waiting or agenda.spilled or agenda.running or self._unsettled)
+        return not (agenda.waiting or agenda.spilled or agenda.running or self._outbox.unsettled)
 
     @property
     def _may_start(self) -> bool:
@@ -218,14 +172,13 @@ class QueueSupervisor:
             case Ended():
                 self._conclude(message)
             case Settled():
-                self._unsettled -= 1
-                message.then(message.answer)
+                self._outbox.heard(message)
             case Remove():
                 self._remove(message)
             case Create():
-                self._create(message)
+                self._record.create(message)
             case Configure():
-                self._configure(message)
+                self._record.configure(message)
             case Drop():
                 self._drops.append(message)
             case Stop():
@@ -238,14 +191,14 @@ class QueueSupervisor:
         if self._may_start:
             if self._agenda.needs_load(self._services.clock.now()):
                 self._insert_fresh()
-                await self._flush()
+                await self._outbox.flush()
                 await self._services.committer.commit(())
                 await self._load()
             self._start()
         elif self._services.committer.full:
             self._services.committer.when_writable(self.key, self._wake)
         self._insert_fresh()
-        await self._flush()
+        await self._outbox.flush()
 
     async def _load(self) -> None:
         services = self._services
@@ -284,7 +237,7 @@ class QueueSupervisor:
                 self._insert(started, message, begun, answer_with=task)
             else:
                 start = Start(self.key, entry.id, entry.version, now)
-                self._write([start], partial(self._begun, entry.id, None), insists=True)
+                self._outbox.put([start], partial(self._begun, entry.id, None), insists=True)
 
     def _wake(self) -> None:
         self._mailbox.report(Woken())
@@ -296,10 +249,9 @@ class QueueSupervisor:
         self._fresh.clear()
 
     def _insert(self, task: Task, message: Submit, then: Then, *, answer_with: Task) -> None:
-        if self.queue is None:  # created on first use
-            self._put(Queue(self.key, QueuePolicy(), created_at=task.created_at))
+        self._record.create_on_first_use(task.created_at)
         first = answering(message.reply, answer_with)
-        self._write([Insert(task, message.new.payload)], then, first=first)
+        self._outbox.put([Insert(task, message.new.payload)], then, first=first)
 
     def _accepted(self, task: Task, answer: Answer | Exception) -> None:
         if not isinstance(answer, Applied):
@@ -344,7 +296,7 @@ class QueueSupervisor:
             self._await_turn(after)
         unit: Unit = [Update(after, was=task.status), Record(task.id, attempt)]
         tell = partial(self._tell_waiters, after) if after.status.final else None
-        self._write(unit, partial(self._concluded, after), insists=True, first=tell)
+        self._outbox.put(unit, partial(self._concluded, after), insists=True, first=tell)
 
     def _tell_waiters(self, task: Task, answer: Answer | Exception) -> None:
         if isinstance(answer, Applied):
@@ -364,101 +316,8 @@ class QueueSupervisor:
             return
         self._agenda.remove(message.task_id)
         unit = [Delete(self.key, message.task_id)]
-        self._write(unit, self._removed, first=answering(message.reply, None))
+        self._outbox.put(unit, self._removed, first=answering(message.reply, None))
 
     def _removed(self, answer: Answer | Exception) -> None:
         if isinstance(answer, Exception):
             self._agenda.invalidate()
-
-    # -- the queue itself -----------------------------------------------------------------------------------
-    def _adopt(self, queue: Queue | None) -> None:
-        self.queue = queue
-        self._agenda.concurrency = self.policy.concurrency
-        self._agenda.paused = self.policy.paused
-
-    def _create(self, message: Create) -> None:
-        if self.queue is not None:
-            message.reply.fail(ConflictError(f"queue {self.key} exists already; PATCH changes it"))
-            return
-        now = self._services.clock.now()
-        self._put(Queue(self.key, message.policy, created_at=now), message.reply)
-
-    def _configure(self, message: Configure) -> None:
-        if self.queue is None:
-            message.reply.fail(no_such_queue(self.key))
-            return
-        try:
-            policy = message.change(self.policy)
-        except ValidationError as error:
-            message.reply.fail(error)
-            return
-        self._put(evolve(self.queue, policy=policy, version=self.queue.version + 1), message.reply)
-
-    def _put(self, queue: Queue, reply: Reply[Queue] | None = None) -> None:
-        """A policy holds from the moment it is decided; it is answered once it is durable."""
-        self._adopt(queue)
-        first = answering(reply, queue) if reply is not None else None
-        self._write([PutQueue(queue)], partial(self._was_put, queue), first=first)
-
-    def _was_put(self, queue: Queue | None, answer: Answer | Exception) -> None:
-        if isinstance(answer, Applied):
-            self._kept = queue
-        else:
-            self._adopt(self._kept)
-
-    async def _drop(self, message: Drop) -> None:
-        """In small steps, so that a long history holds up nobody else's writes."""
-        storage, committer = self._services.storage, self._services.committer
-        await committer.commit(())
-        queue = await storage.queue(self.key)
-        if queue is None:
-            message.reply.fail(no_such_queue(self.key))
-            return
-        if queue.counts.pending or queue.counts.active:
-            message.reply.fail(
-                ConflictError(
-                    f"queue {self.key} still holds {_held(queue.counts)}; delete or purge them first"
-                )
-            )
-            return
-        while _count(await committer.commit([Sweep(self.key, _SWEPT)])) == _SWEPT:
-            continue
-        self._write([DropQueue(self.key)], partial(self._was_put, None), first=answering(message.reply, None))
-        self._adopt(None)
-        await self._flush()
-
-    # -- writing --------------------------------------------------------------------------------------------
-    def _write(
-        self,
-        unit: Unit,
-        then: Then,
-        *,
-        insists: bool = False,
-        first: Then | None = None,
-    ) -> None:
-        """Send a unit at the end of this turn.
-
-        Once it is settled, whoever waits outside hears ``first``, also when this supervisor has crashed
-        meanwhile; then ``then`` is run, in a later turn of this one.
-        """
-
-        def settle(answer: Answer | Exception) -> None:
-            if first is not None:
-                first(answer)
-            self._mailbox.report(Settled(then, answer))
-
-        self._unsettled += 1
-        self._outbox.append(Write(unit, settle, insists))
-
-    async def _flush(self) -> None:
-        for write in self._outbox:
-            await self._services.committer.write(write)
-        self._outbox.clear()
-
-
-def _held(counts: Counts) -> str:
-    return f"{counts.pending:,} pending and {counts.active:,} active tasks"
-
-
-def _count(answer: Answer) -> int:
-    return answer.count if isinstance(answer, Applied) else 0

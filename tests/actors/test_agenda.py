@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from aq.actors.agenda import Agenda, due_order, running_order
 from aq.actors.heap import IndexedHeap
+from aq.policy import QueuePolicy
 from aq.storage.protocol import Entry, Window
 
 WINDOW = 3
@@ -27,7 +28,8 @@ class AgendaMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.agenda = Agenda(concurrency=2, paused=False, window=WINDOW)
+        self.agenda = Agenda(window=WINDOW)
+        self.configure(2, False)
         self.now = 0
         self.stored: dict[str, Entry] = {}
         self.running: dict[str, Entry] = {}
@@ -56,7 +58,7 @@ class AgendaMachine(RuleBasedStateMachine):
     def start(self, room: int) -> None:
         if self.agenda.needs_load(self.now):
             self.agenda.load(head(self.stored.values(), self.now, WINDOW))
-        free = 0 if self.agenda.paused else max(0, self.agenda.concurrency - len(self.running))
+        free = 0 if self.paused else max(0, self.concurrency - len(self.running))
         due = sorted((e for e in self.stored.values() if e.due_at <= self.now), key=running_order)
         expected = due[: min(room, free)]
         started: list[Entry] = []
@@ -88,7 +90,8 @@ class AgendaMachine(RuleBasedStateMachine):
 
     @rule(concurrency=st.integers(1, 9), paused=st.booleans())
     def configure(self, concurrency: int, paused: bool) -> None:
-        self.agenda.concurrency, self.agenda.paused = concurrency, paused
+        self.concurrency, self.paused = concurrency, paused
+        self.agenda.adopt(QueuePolicy(concurrency=concurrency, paused=paused))
 
     @rule()
     def doubt(self) -> None:

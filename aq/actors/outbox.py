@@ -1,0 +1,74 @@
+"""What a supervisor writes: gathered during a turn, sent at its end, in order; and who hears how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from aq.actors.committer import Committer, Write
+from aq.actors.mailbox import Mailbox
+from aq.actors.messages import Reply, Settled
+from aq.errors import AsyncQueueError, ConflictError, NotFoundError, UnavailableError
+from aq.storage.protocol import Answer, Applied, Reason, Refused, Unit
+
+T = TypeVar("T")
+Then: TypeAlias = Callable[[Answer | Exception], None]
+
+
+class Outbox:
+    """``unsettled`` counts the writes whose end the supervisor has not heard of yet."""
+
+    def __init__(self, committer: Committer, mailbox: Mailbox) -> None:
+        self.unsettled = 0
+        self._committer = committer
+        self._mailbox = mailbox
+        self._writes: list[Write] = []
+
+    def put(self, unit: Unit, then: Then, *, insists: bool = False, first: Then | None = None) -> None:
+        """Send a unit with the next `flush`.
+
+        Once it is settled, whoever waits outside hears ``first``, also when the supervisor has crashed
+        meanwhile; then ``then`` is run in a later turn of the supervisor, see `heard`.
+        """
+
+        def settle(answer: Answer | Exception) -> None:
+            if first is not None:
+                first(answer)
+            self._mailbox.report(Settled(then, answer))
+
+        self.unsettled += 1
+        self._writes.append(Write(unit, settle, insists))
+
+    def heard(self, message: Settled) -> None:
+        """One of its writes is settled."""
+        self.unsettled -= 1
+        message.then(message.answer)
+
+    async def flush(self) -> None:
+        """Hand what was put to the committer; waits while its inbox is full."""
+        for write in self._writes:
+            await self._committer.write(write)
+        self._writes.clear()
+
+
+def answering(reply: Reply[T], value: T) -> Then:
+    """Answers a caller with ``value`` once its write is applied, else with why it was not."""
+
+    def answer(settled: Answer | Exception) -> None:
+        if isinstance(settled, Applied):
+            reply.set(value)
+        else:
+            reply.fail(settled if isinstance(settled, Exception) else refusal(settled))
+
+    return answer
+
+
+def refusal(refused: Refused) -> AsyncQueueError:
+    """What a caller is told when the storage refused the change asked for."""
+    match refused.reason:
+        case Reason.MISSING:
+            return NotFoundError("there is no such task")
+        case Reason.STATE:
+            return ConflictError("only a pending task can be deleted, and this one has started or ended")
+        case _:
+            return UnavailableError("it changed at the same moment; try again")
