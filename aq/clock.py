@@ -24,7 +24,8 @@ class ServiceClock:
         self._trio_origin = trio.current_time()
 
     def now(self) -> Instant:
-        return self._origin + int((trio.current_time() - self._trio_origin) * SECOND)
+        """To the nearest microsecond: at `trio_deadline` of an instant, it is that instant."""
+        return self._origin + round((trio.current_time() - self._trio_origin) * SECOND)
 
     def trio_deadline(self, instant: Instant) -> float:
         """The instant in Trio's time, for a cancel scope."""

@@ -43,7 +43,7 @@ from aq.instants import from_seconds
 from aq.policy import QueuePolicy
 from aq.queues import Queues
 from aq.storage import open_storage
-from aq.storage.protocol import PutSetting, Storage, TaskFilter, TaskPage
+from aq.storage.protocol import PutSetting, Storage, StoredTask, TaskFilter, TaskPage
 from aq.target import parse_target
 from aq.task import Attempt, Environment, NewTask, QueueKey, Status, Task
 
@@ -120,9 +120,7 @@ class Engine:
 
     async def get(self, task_id: str, *, environment: Environment = Environment.LIVE) -> TaskView:
         """A task with its payload and history. Raises NotFoundError."""
-        stored = await self._services.storage.task(task_id)
-        if stored is None or stored.task.queue.environment is not environment:
-            raise NotFoundError(f"there is no task {task_id}")
+        stored = await self._stored(task_id, environment)
         max_retries, timeout = self.in_force(stored.task, await self.queues.policy(stored.task.queue))
         return TaskView(stored.task, stored.payload, stored.attempts, max_retries, timeout)
 
@@ -153,20 +151,23 @@ class Engine:
         Raises NotFoundError, and ConflictError when it has started or ended.
         """
         self._refuse_if_unwritable()
-        key = (await self.get(task_id, environment=environment)).task.queue
+        key = (await self._stored(task_id, environment)).task.queue
         reply = Reply[None]()
         await self._root.ask(key, Remove(task_id, reply))
         await reply.wait()
 
     async def wait(self, task_id: str, *, environment: Environment = Environment.LIVE) -> TaskView:
-        """Until a task is completed or failed; costs nothing while it waits. Raises NotFoundError.
+        """Until a task is completed or failed; costs nothing while it waits.
 
+        Raises NotFoundError, also when it is deleted meanwhile; DrainingError when the engine closes first.
         For a limit in time put it under `trio.fail_after`.
         """
         with self._services.waiters.watch(task_id) as ended:
             view = await self.get(task_id, environment=environment)
             if not view.task.status.final:
                 await ended.wait()
+                if self._services.waiters.closed:
+                    raise DrainingError
                 view = await self.get(task_id, environment=environment)
             return view
 
@@ -215,6 +216,11 @@ class Engine:
         """Keep a named value; durable when this returns."""
         await self._services.committer.commit([PutSetting(name, value)])
 
+    @property
+    def clock(self) -> ServiceClock:
+        """What "due" is measured by."""
+        return self._services.clock
+
     # -- within ---------------------------------------------------------------------------------------------
     def _refuse_if_unwritable(self) -> None:
         if self._services.draining:
@@ -224,6 +230,12 @@ class Engine:
             raise StorageFullError(str(committer.full))
         if committer.broken is not None:
             raise StorageCorruptError(str(committer.broken))
+
+    async def _stored(self, task_id: str, environment: Environment) -> StoredTask:
+        stored = await self._services.storage.task(task_id)
+        if stored is None or stored.task.queue.environment is not environment:
+            raise NotFoundError(f"there is no task {task_id}")
+        return stored
 
     def _refuse_forbidden(self, webhook_url: str) -> None:
         """What the guard can see without a look-up; it looks again at every connect."""
@@ -286,10 +298,13 @@ async def open_engine(
                 root = Root(services)
                 engine = Engine(services, root, secrets)
                 await nursery.start(root.run)
-                yield engine
-                await engine.drain(grace)
-                root.stop()
-                nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS
+                try:
+                    yield engine
+                    await engine.drain(grace)
+                finally:
+                    services.waiters.close()
+                    root.stop()
+                    nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS
         with trio.move_on_after(FLUSH_SECONDS):
             await committer.commit(())
         committing.cancel_scope.cancel()

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
+from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.converters import optional
+from attrs.validators import instance_of
+from attrs.validators import optional as or_none
+
+MAX_ERROR: Final = 1_000
+MAX_BODY: Final = 16 << 10
 
 
 class AttemptStatus(StrEnum):
@@ -52,17 +60,37 @@ class Timing:
     total: int | None = None
 
 
+def _printable(text: str | None) -> str | None:
+    """At most `MAX_ERROR` characters that can be written as UTF-8 (a file name may hold what cannot)."""
+    if text is None:
+        return None
+    return str(text)[:MAX_ERROR].encode("utf-8", "replace").decode()
+
+
+def _cut(body: bytes | None) -> bytes | None:
+    return None if body is None else bytes(memoryview(body)[:MAX_BODY])
+
+
+def _not_negative(instance: object, attribute: object, value: float | None) -> None:
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"retry_after must be a number of seconds, not {value!r}")
+
+
 @frozen(kw_only=True)
 class Outcome:
-    """One attempt's end. ``retry_after`` is the receiver's wish in seconds; ``response_body`` is capped."""
+    """One attempt's end; what a runner makes is always one that can be kept.
 
-    status: AttemptStatus
-    error_type: ErrorType | None = None
-    error: str | None = None
-    response_code: int | None = None
-    response_body: bytes | None = None
-    retry_after: float | None = None
-    timing: Timing | None = None
+    ``retry_after`` is the receiver's wish in seconds. ``error`` and ``response_body`` are cut to `MAX_ERROR`
+    characters and `MAX_BODY` bytes. Raises ValueError or TypeError for anything of another kind.
+    """
+
+    status: AttemptStatus = field(converter=AttemptStatus)
+    error_type: ErrorType | None = field(default=None, converter=optional(ErrorType))
+    error: str | None = field(default=None, converter=_printable)
+    response_code: int | None = field(default=None, validator=or_none(instance_of(int)))
+    response_body: bytes | None = field(default=None, converter=_cut)
+    retry_after: float | None = field(default=None, validator=_not_negative)
+    timing: Timing | None = field(default=None, validator=or_none(instance_of(Timing)))
 
     @property
     def succeeded(self) -> bool:

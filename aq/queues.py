@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from attrs import evolve
+
 from aq.actors.messages import Configure, Create, Drop, Reply, Request
 from aq.actors.record import no_such_queue
 from aq.actors.root import Root
@@ -45,6 +47,8 @@ class Queues:
     async def update(self, name: str, *, environment: Environment = LIVE, **fields: Any) -> Queue:
         """Change some fields; they hold for waiting tasks at once. Raises ValidationError, NotFoundError."""
 
+        await self.get(name, environment=environment)
+
         def change(policy: QueuePolicy) -> QueuePolicy:
             return changed(policy, fields)
 
@@ -81,8 +85,9 @@ class Queues:
         self._refuse_if_unwritable()
         reply = Reply[Queue]()
         await self._root.ask(key, request(reply))
-        await reply.wait()
-        return await self.get(key.name, environment=key.environment)
+        queue = await reply.wait()
+        kept = await self._storage.queue(key)
+        return queue if kept is None else evolve(queue, counts=kept.counts)
 
 
 def changed(policy: QueuePolicy, fields: dict[str, Any]) -> QueuePolicy:

@@ -83,7 +83,7 @@ async def _bind(settings: Settings) -> Sequence[trio.SocketListener]:
 
 async def _run(engine: Engine, signals: AsyncIterator[int], grace: float) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch_wall_clock, ServiceClock())
+        nursery.start_soon(watch_wall_clock, engine.clock)
         number = await anext(signals)
         logger.info("%s: taking no more work, finishing what runs", signal.Signals(number).name)
         nursery.start_soon(_end_at_once, signals)

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
 from attrs import frozen
 
 from aq.actors.messages import Reply
+from aq.actors.patience import PAUSE, patiently
 from aq.clock import ServiceClock
-from aq.errors import (
-    StorageCorruptError,
-    StorageError,
-    StorageFullError,
-    StorageUnavailableError,
-)
+from aq.errors import DrainingError, StorageCorruptError, StorageFullError
 from aq.storage.protocol import Answer, Applied, Insert, Storage, Unit
 from aq.task import QueueKey
 
@@ -34,10 +31,6 @@ MAX_BYTES: Final = 8 << 20
 """Payload bytes after which a transaction is full."""
 INBOX: Final = 1024
 """Writes that may wait for the next transaction; beyond, their senders wait."""
-PAUSE: Final = 0.2
-"""Seconds before a failed commit is tried again."""
-MAX_TRIES: Final = 50
-"""Failed commits in a row after which the storage is given up."""
 
 
 @frozen
@@ -71,6 +64,9 @@ class Committer:
         self.full: StorageFullError | None = None
         """Set while there is no space left on the disk."""
         self._wakes: dict[QueueKey, Callable[[], None]] = {}
+        self._batch: list[Write] = []
+        """What is being committed, or insists while the disk is full."""
+        self._closed = False
         self.commits = 0
         self.units = 0
 
@@ -79,7 +75,9 @@ class Committer:
         return self._receive.statistics().current_buffer_used
 
     async def write(self, write: Write) -> None:
-        """Send a write; waits while the inbox is full."""
+        """Send a write; waits while the inbox is full. Raises DrainingError after the end."""
+        if self._closed:
+            raise DrainingError
         try:
             self._send.send_nowait(write)
         except trio.WouldBlock:
@@ -99,19 +97,28 @@ class Committer:
         self._wakes[key] = wake
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises StorageError when the storage cannot be used any more."""
-        kept: list[Write] = []
-        while True:
-            batch = await self._gather(kept)
-            kept = await self._commit(batch)
-            if self.full:
-                await trio.sleep(PAUSE)
+        """Serve until cancelled. Raises StorageError when the storage cannot be used any more.
 
-    async def _gather(self, kept: list[Write]) -> list[Write]:
+        In the end whoever still waits for a write is told that it is not known to have happened.
+        """
+        try:
+            while True:
+                self._batch = await self._gather()
+                self._batch = await self._commit(self._batch)
+                if self.full:
+                    await trio.sleep(PAUSE)
+        finally:
+            self._closed = True
+            with suppress(trio.WouldBlock):
+                while True:
+                    self._batch.append(self._receive.receive_nowait())
+            _settle(self._batch, DrainingError())
+
+    async def _gather(self) -> list[Write]:
         """The next batch. While the disk is full it may be empty: a probe."""
-        batch = kept if self.full else [await self._receive.receive()]
+        batch = self._batch if self.full else [await self._receive.receive()]
         room = MAX_BYTES - sum(write.payload_bytes for write in batch)
-        while len(batch) < MAX_UNITS and room > 0:
+        while room > 0 and (self.full or len(batch) < MAX_UNITS):  # who asks while it is full is told so
             try:
                 write = self._receive.receive_nowait()
             except trio.WouldBlock:
@@ -122,8 +129,9 @@ class Committer:
 
     async def _commit(self, batch: list[Write]) -> list[Write]:
         """Commit and settle; returns the writes to repeat, which are none unless the disk is full."""
-        try:
-            answers = await self._insisting([write.unit for write in batch])
+        units = [write.unit for write in batch]
+        try:  # again and again while it is not known whether it happened: rule 3 of the storage
+            answers = await patiently(lambda: self._storage.commit(units, self._clock.now()))
         except StorageFullError as error:
             if self.full is None:
                 logger.warning("%s: writes are refused until there is", error)
@@ -148,18 +156,6 @@ class Committer:
             self.full = None
             while self._wakes:
                 self._wakes.popitem()[1]()
-
-    async def _insisting(self, units: Sequence[Unit]) -> Sequence[Answer]:
-        """Commit, again and again while it is not known whether it happened (rule 3 of the storage)."""
-        for _ in range(MAX_TRIES):
-            try:
-                return await self._storage.commit(units, self._clock.now())
-            except (StorageFullError, StorageCorruptError):
-                raise
-            except StorageUnavailableError as error:
-                logger.warning("commit failed (%s), trying again", error)
-                await trio.sleep(PAUSE)
-        raise StorageError(f"the storage failed {MAX_TRIES} commits in a row; giving up")
 
 
 def _settle(writes: Sequence[Write], error: Exception) -> None:

@@ -27,9 +27,6 @@ class IndexedHeap:
     def __len__(self) -> int:
         return len(self._members)
 
-    def __contains__(self, task_id: str) -> bool:
-        return task_id in self._members
-
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._members.values())
 

@@ -51,24 +51,27 @@ class Outbox:
         self._writes.clear()
 
 
-def answering(reply: Reply[T], value: T) -> Then:
+def out_of_step(refused: Refused) -> AsyncQueueError:
+    """A refusal that is nobody's fault: what was to be changed has changed at the same moment."""
+    return UnavailableError("something else changed it at the same moment; try again")
+
+
+def not_deletable(refused: Refused) -> AsyncQueueError:
+    """Why a task is not deleted."""
+    if refused.reason is Reason.MISSING:
+        return NotFoundError("there is no such task")
+    return ConflictError("only a pending task can be deleted, and this one has started or ended")
+
+
+def answering(
+    reply: Reply[T], value: T, *, refused: Callable[[Refused], AsyncQueueError] = out_of_step
+) -> Then:
     """Answers a caller with ``value`` once its write is applied, else with why it was not."""
 
     def answer(settled: Answer | Exception) -> None:
         if isinstance(settled, Applied):
             reply.set(value)
         else:
-            reply.fail(settled if isinstance(settled, Exception) else refusal(settled))
+            reply.fail(settled if isinstance(settled, Exception) else refused(settled))
 
     return answer
-
-
-def refusal(refused: Refused) -> AsyncQueueError:
-    """What a caller is told when the storage refused the change asked for."""
-    match refused.reason:
-        case Reason.MISSING:
-            return NotFoundError("there is no such task")
-        case Reason.STATE:
-            return ConflictError("only a pending task can be deleted, and this one has started or ended")
-        case _:
-            return UnavailableError("it changed at the same moment; try again")

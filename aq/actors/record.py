@@ -10,8 +10,15 @@ from attrs import evolve
 
 from aq.actors.messages import Configure, Create, Drop, Reply
 from aq.actors.outbox import Outbox, answering
+from aq.actors.patience import patiently
 from aq.actors.services import Services
-from aq.errors import ConflictError, NotFoundError, ValidationError
+from aq.errors import (
+    AsyncQueueError,
+    ConflictError,
+    NotFoundError,
+    UnavailableError,
+    ValidationError,
+)
 from aq.instants import Instant
 from aq.policy import QueuePolicy
 from aq.storage.protocol import Answer, Applied, DropQueue, PutQueue, Sweep
@@ -40,7 +47,8 @@ class QueueRecord:
         self._adopted = adopted
         self._queue: Queue | None = None
         self._kept: Queue | None = None
-        """``_queue`` as it is on disk; they differ while a change is on its way."""
+        """``_queue`` as it is on disk; they differ while a change is under way."""
+        self._underway = 0
 
     @property
     def policy(self) -> QueuePolicy:
@@ -48,7 +56,7 @@ class QueueRecord:
 
     async def read(self) -> None:
         """As it is kept."""
-        self._kept = await self._services.storage.queue(self._key)
+        self._kept = await patiently(lambda: self._services.storage.queue(self._key))
         self._adopt(self._kept)
 
     def create_on_first_use(self, now: Instant) -> None:
@@ -75,24 +83,35 @@ class QueueRecord:
         self._put(evolve(self._queue, policy=policy, version=self._queue.version + 1), message.reply)
 
     async def drop(self, message: Drop) -> None:
-        """In small steps, so that a long history holds up nobody else's writes."""
+        """Beside the supervisor's turns and in small steps, so that a long history holds up nobody."""
+        try:
+            await self._drop(message.reply)
+        finally:
+            message.reply.fail(UnavailableError("the deletion was interrupted; repeat it"))
+
+    async def _drop(self, reply: Reply[None]) -> None:
         committer = self._services.committer
         await committer.commit(())
-        queue = await self._services.storage.queue(self._key)
+        if (refusal := await self._still_needed()) is None:
+            while _count(await committer.commit([Sweep(self._key, _SWEPT)])) == _SWEPT:
+                continue
+            answer = await committer.commit([DropQueue(self._key)])
+            if isinstance(answer, Applied):
+                self._kept = None
+                self._adopt(None)
+                reply.set(None)
+                return
+            refusal = await self._still_needed()  # a task came meanwhile
+        reply.fail(refusal or no_such_queue(self._key))
+
+    async def _still_needed(self) -> AsyncQueueError | None:
+        queue = await patiently(lambda: self._services.storage.queue(self._key))
         if queue is None:
-            message.reply.fail(no_such_queue(self._key))
-            return
+            return no_such_queue(self._key)
         if queue.counts.pending or queue.counts.active:
             held = f"{queue.counts.pending:,} pending and {queue.counts.active:,} active tasks"
-            message.reply.fail(ConflictError(f"queue {self._key} still holds {held}; delete them first"))
-            return
-        while _count(await committer.commit([Sweep(self._key, _SWEPT)])) == _SWEPT:
-            continue
-        self._outbox.put(
-            [DropQueue(self._key)], partial(self._was_put, None), first=answering(message.reply, None)
-        )
-        self._adopt(None)
-        await self._outbox.flush()
+            return ConflictError(f"queue {self._key} still holds {held}; delete them first")
+        return None
 
     def _adopt(self, queue: Queue | None) -> None:
         self._queue = queue
@@ -101,12 +120,14 @@ class QueueRecord:
     def _put(self, queue: Queue, reply: Reply[Queue] | None = None) -> None:
         self._adopt(queue)
         first = answering(reply, queue) if reply is not None else None
+        self._underway += 1
         self._outbox.put([PutQueue(queue)], partial(self._was_put, queue), first=first)
 
-    def _was_put(self, queue: Queue | None, answer: Answer | Exception) -> None:
+    def _was_put(self, queue: Queue, answer: Answer | Exception) -> None:
+        self._underway -= 1
         if isinstance(answer, Applied):
             self._kept = queue
-        else:
+        if not self._underway:
             self._adopt(self._kept)
 
 

@@ -54,9 +54,12 @@ class Root:
     async def ask(self, key: QueueKey, request: Request) -> None:
         """Send a request to a queue's supervisor, which answers in the request's reply.
 
-        Raises OverloadedError when its mailbox is full, QuarantinedError when it crashed too often.
+        Raises OverloadedError when its mailbox is full, QuarantinedError when it crashed too often,
+        DrainingError when the engine is closing.
         """
         while True:
+            if self._stopping:
+                raise DrainingError
             try:
                 self._reach(key).offer(request)
             except MailboxClosedError:  # it retired a moment ago
@@ -80,41 +83,52 @@ class Root:
         return self._mailboxes[key]
 
     async def _supervise(self, key: QueueKey, mailbox: Mailbox) -> None:
+        refusal: UnavailableError = DrainingError()
         budget = RestartBudget(self._services)
-        while True:
-            supervisor = self._supervisors[key] = QueueSupervisor(key, mailbox, self._services)
-            try:
-                await supervisor.run()
-            except Exception as error:
-                if _is_fatal(error):
-                    raise
-                logger.exception("the supervisor of queue %s crashed", key)
-                supervisor.abandon(UnavailableError(f"queue {key} is restarting; repeat the request"))
+        try:
+            while await self._crashes(key, mailbox):
                 if not budget.allows_another():
-                    self._quarantine(key, mailbox)
+                    refusal = QuarantinedError(str(key))
+                    self._quarantine(key, mailbox, refusal)
                     return
-                if not self._stopping:
-                    continue
-            del self._supervisors[key], self._mailboxes[key]
-            _refuse(mailbox, DrainingError())
-            return
+                await trio.sleep(budget.pause)
+            del self._mailboxes[key]
+        finally:
+            _refuse(mailbox, refusal)
 
-    def _quarantine(self, key: QueueKey, mailbox: Mailbox) -> None:
+    async def _crashes(self, key: QueueKey, mailbox: Mailbox) -> bool:
+        """One life of a supervisor. True when it ended in a crash and another is to follow."""
+        supervisor = self._supervisors[key] = QueueSupervisor(key, mailbox, self._services)
+        try:
+            await supervisor.run()
+        except Exception as error:
+            if _is_fatal(error):
+                raise
+            logger.exception("the supervisor of queue %s crashed", key)
+            return not self._stopping
+        finally:
+            del self._supervisors[key]
+            supervisor.abandon(UnavailableError(f"queue {key} was interrupted; repeat the request"))
+        return False
+
+    def _quarantine(self, key: QueueKey, mailbox: Mailbox, refusal: UnavailableError) -> None:
         """The closed mailbox stays in its place, to refuse what comes."""
         logger.error("queue %s is quarantined: it crashed too often", key)
         self.quarantined.add(key)
-        del self._supervisors[key]
-        refusal = QuarantinedError(str(key))
         mailbox.close(refusal)
-        _refuse(mailbox, refusal)
 
 
 class RestartBudget:
-    """So many restarts within so many seconds."""
+    """So many restarts within so many seconds, each after a longer pause than the one before."""
 
     def __init__(self, services: Services) -> None:
         self._sizes = services.sizes
         self._crashes: deque[float] = deque()
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before the next restart."""
+        return 0.05 * 2.0 ** len(self._crashes)
 
     def allows_another(self) -> bool:
         now = trio.current_time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from traceback import format_exception_only
 
 import trio
 
@@ -19,7 +20,7 @@ async def run_attempt(runner: Runner, delivery: Delivery) -> Outcome:
             outcome = await runner(delivery)
     except Exception as error:
         logger.exception("the runner crashed on %s", delivery.task_id)
-        return _crashed(f"the runner raised {type(error).__name__}: {error}")
+        return _crashed(f"the runner raised {format_exception_only(error)[-1].strip()}")
     if deadline.cancelled_caught:
         return Outcome(
             status=AttemptStatus.TIMEOUT,

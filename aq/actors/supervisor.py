@@ -31,14 +31,14 @@ from aq.actors.messages import (
     Submit,
     Woken,
 )
-from aq.actors.outbox import Outbox, Then, answering, refusal
+from aq.actors.outbox import Outbox, Then, answering, not_deletable
+from aq.actors.patience import patiently
 from aq.actors.record import QueueRecord
 from aq.actors.runner import run_attempt
 from aq.actors.services import Services
 from aq.delivery.protocol import Delivery
-from aq.errors import (
-    AsyncQueueError,
-)
+from aq.errors import AsyncQueueError, DrainingError
+from aq.instants import Instant
 from aq.policy import QueuePolicy
 from aq.storage.protocol import (
     Answer,
@@ -76,7 +76,6 @@ class QueueSupervisor:
         self._record = QueueRecord(key, services, self._outbox, self._agenda.adopt)
         self._turn: list[Message] = []
         self._fresh: dict[str, tuple[Task, Submit]] = {}
-        self._drops: list[Drop] = []
         self._stopping = False
         self._attempts: trio.Nursery
 
@@ -90,9 +89,10 @@ class QueueSupervisor:
         async with trio.open_nursery() as self._attempts:
             await self._serve()
             self._attempts.cancel_scope.cancel()
+        await self._clear_up()
 
     def abandon(self, error: AsyncQueueError) -> None:
-        """After a crash: callers whose request was in hand are told, and the places in use are given back."""
+        """In the end: callers whose request was in hand are told, and the places in use are given back."""
         for message in self._turn:
             if isinstance(message, Request):
                 message.reply.fail(error)
@@ -106,10 +106,10 @@ class QueueSupervisor:
         self._mailbox.forget_reports()
         await self._record.read()
         while not services.committer.broken and (
-            interrupted := await services.storage.active(self.key, _INTERRUPTED)
+            interrupted := await patiently(lambda: services.storage.active(self.key, _INTERRUPTED))
         ):
             await self._record_unknown(interrupted)
-        await self._load()
+        await self._load(services.clock.now())
 
     async def _record_unknown(self, interrupted: Sequence[Task]) -> None:
         now, unit, final = self._services.clock.now(), list[Change](), list[Task]()
@@ -123,7 +123,7 @@ class QueueSupervisor:
         if not isinstance(answer, Applied):
             raise SupervisorError(f"recovery of {self.key} was refused: {answer}")
         for task in final:
-            self._services.waiters.tell(task)
+            self._services.waiters.tell(task.id)
 
     async def _serve(self) -> None:
         await self._advance()
@@ -135,9 +135,16 @@ class QueueSupervisor:
             for message in self._turn:
                 self._handle(message)
             await self._advance()
-            while self._drops:
-                await self._record.drop(self._drops.pop())
             self._turn = []
+
+    async def _clear_up(self) -> None:
+        """Attempts that ended while the others were cut short are on record all the same."""
+        for message in self._mailbox.take(len(self._mailbox)):
+            if isinstance(message, Ended | Settled):
+                self._handle(message)
+            elif isinstance(message, Request):
+                message.reply.fail(DrainingError())
+        await self._outbox.flush()
 
     async def _next_messages(self) -> list[Message]:
         """What lies in the mailbox, else the next message; nothing when the time for something has come."""
@@ -180,7 +187,7 @@ class QueueSupervisor:
             case Configure():
                 self._record.configure(message)
             case Drop():
-                self._drops.append(message)
+                self._attempts.start_soon(self._record.drop, message)
             case Stop():
                 self._stopping = True
             case Woken():
@@ -189,21 +196,23 @@ class QueueSupervisor:
     async def _advance(self) -> None:
         """Start what is next, and send what this turn decided to the committer."""
         if self._may_start:
-            if self._agenda.needs_load(self._services.clock.now()):
+            now = self._services.clock.now()  # one instant for what is due, what is loaded and what starts
+            if self._agenda.needs_load(now):
                 self._insert_fresh()
                 await self._outbox.flush()
                 await self._services.committer.commit(())
-                await self._load()
-            self._start()
+                await self._load(now)
+            self._start(now)
         elif self._services.committer.full:
             self._services.committer.when_writable(self.key, self._wake)
         self._insert_fresh()
         await self._outbox.flush()
 
-    async def _load(self) -> None:
+    async def _load(self, now: Instant) -> None:
         services = self._services
-        now = services.clock.now()
-        self._agenda.load(await services.storage.window(self.key, now, services.sizes.window))
+        self._agenda.load(
+            await patiently(lambda: services.storage.window(self.key, now, services.sizes.window))
+        )
 
     # -- tasks ----------------------------------------------------------------------------------------------
     def _accept(self, message: Submit) -> None:
@@ -224,10 +233,9 @@ class QueueSupervisor:
             entry = Entry(task.id, task.priority, task.due_at, task.version)
             self._agenda.add(entry, self._services.clock.now())
 
-    def _start(self) -> None:
+    def _start(self, now: Instant) -> None:
         """Start what the agenda says, as far as there are places. A fresh task starts as it is written."""
         services, agenda = self._services, self._agenda
-        now = services.clock.now()
         room = services.capacity.claim(self.key, agenda.startable(now), self._wake)
         for entry in agenda.start(now, room):
             if entry.id in self._fresh:
@@ -260,6 +268,8 @@ class QueueSupervisor:
     def _begun(self, task_id: str, fresh: tuple[Task, bytes] | None, answer: Answer | Exception) -> None:
         """A start was committed: the request may leave. A start that was refused frees its slot."""
         if isinstance(answer, Applied):
+            if self._stopping:
+                return  # it will be found active, and repeated
             task, payload = fresh or answer.started[0]
             self._attempts.start_soon(self._attempt, task, payload)
             return
@@ -300,7 +310,7 @@ class QueueSupervisor:
 
     def _tell_waiters(self, task: Task, answer: Answer | Exception) -> None:
         if isinstance(answer, Applied):
-            self._services.waiters.tell(task)
+            self._services.waiters.tell(task.id)
 
     def _concluded(self, task: Task, answer: Answer | Exception) -> None:
         if isinstance(answer, Refused):
@@ -312,11 +322,17 @@ class QueueSupervisor:
 
     def _remove(self, message: Remove) -> None:
         if message.task_id in self._agenda.running:
-            message.reply.fail(refusal(Refused(Reason.STATE)))
+            message.reply.fail(not_deletable(Refused(Reason.STATE)))
             return
         self._agenda.remove(message.task_id)
         unit = [Delete(self.key, message.task_id)]
-        self._outbox.put(unit, self._removed, first=answering(message.reply, None))
+        answer = answering(message.reply, None, refused=not_deletable)
+        self._outbox.put(unit, self._removed, first=partial(self._told_removed, message.task_id, answer))
+
+    def _told_removed(self, task_id: str, answer: Then, settled: Answer | Exception) -> None:
+        answer(settled)
+        if isinstance(settled, Applied):
+            self._services.waiters.tell(task_id)
 
     def _removed(self, answer: Answer | Exception) -> None:
         if isinstance(answer, Exception):

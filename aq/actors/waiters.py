@@ -7,18 +7,17 @@ from contextlib import contextmanager
 
 import trio
 
-from aq.task import Task
-
 
 class Waiters:
     """Costs nothing while nobody waits, and nothing while somebody does."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._events: dict[str, list[trio.Event]] = {}
 
     @contextmanager
     def watch(self, task_id: str) -> Iterator[trio.Event]:
-        """An event that is set when the task has ended, once that is durable."""
+        """An event that is set when the task has ended or is gone, once that is durable, and by `close`."""
         ended = trio.Event()
         self._events.setdefault(task_id, []).append(ended)
         try:
@@ -28,7 +27,13 @@ class Waiters:
             if not self._events[task_id]:
                 del self._events[task_id]
 
-    def tell(self, task: Task) -> None:
-        """The task has ended."""
-        for ended in self._events.get(task.id, ()):
+    def tell(self, task_id: str) -> None:
+        """The task has ended, or is gone."""
+        for ended in self._events.get(task_id, ()):
             ended.set()
+
+    def close(self) -> None:
+        """Nobody will be told of anything any more: who waits is told that."""
+        self.closed = True
+        for task_id in self._events:
+            self.tell(task_id)

@@ -26,6 +26,8 @@ from aq.api.connection import SEND_SECONDS, Connection
 from aq.api.wire import MAX_BODY_BYTES, MAX_HEAD_BYTES
 
 MAX_CONNECTIONS: Final = 10_000
+_TOLD_NO: Final = 100
+"""Clients over the bound that get an answer; further ones are closed without a word."""
 """Beyond so many open connections a new one is answered 503 and closed."""
 BACKLOG: Final = 1_024
 CLOSE_SECONDS: Final = 2
@@ -92,6 +94,9 @@ class Front:
 
     async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Serve one client until its connection ends. A fault in it is logged and ends only this one."""
+        if len(self.open) >= self._max_connections + _TOLD_NO:
+            await trio.aclose_forcefully(stream)
+            return
         connection = Connection(stream, self._app)
         self.open.add(connection)
         try:

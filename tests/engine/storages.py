@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import trio
 
 from aq.instants import Instant
 from aq.storage.protocol import (
@@ -26,6 +28,7 @@ class Faulty:
         self.storage = storage
         self.before_commit: Callable[[Sequence[Unit]], object] = lambda units: None
         self.before_read: Callable[[], object] = lambda: None
+        self.after_window: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
         self.committed: list[Sequence[Unit]] = []
 
     @property
@@ -54,9 +57,12 @@ class Faulty:
 
     async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
         self.before_read()
-        return await self.storage.window(key, now, limit)
+        head = await self.storage.window(key, now, limit)
+        await self.after_window()
+        return head
 
     async def active(self, key: QueueKey, limit: int) -> Sequence[Task]:
+        self.before_read()
         return await self.storage.active(key, limit)
 
     async def queue(self, key: QueueKey) -> Queue | None:

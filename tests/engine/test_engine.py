@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -437,6 +438,89 @@ async def test_a_queue_that_keeps_crashing_is_quarantined_and_the_others_go_on(
         await engine.wait((await engine.submit(NewTask("good", URL))).id)
 
 
+async def test_reads_that_fail_for_a_moment_cost_nothing(autojump_clock: object) -> None:
+    async with faulty_engine(sizes=Sizes(restarts=0, window=1)) as (engine, storage):
+        failures = [StorageUnavailableError("busy") for _ in range(20)]
+
+        def fail() -> None:
+            if failures:
+                raise failures.pop()
+
+        await engine.queues.create("q", paused=True)
+        tasks = [await engine.submit(NewTask("q", URL)) for _ in range(8)]
+        storage.before_read = fail
+        await engine.queues.resume("q")
+        for task in tasks:
+            await engine.wait(task.id)
+        assert not failures
+        assert not engine.quarantined
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda: Outcome.failure("no", retry_after=float("nan")),
+        lambda: Outcome.failure("no", retry_after=-1),
+        lambda: Outcome(status="fine"),
+        lambda: Outcome(status=AttemptStatus.ERROR, response_code="500"),  # type: ignore[arg-type]
+        lambda: 1 / 0,
+    ],
+)
+async def test_no_runner_can_hurt_the_engine(
+    bad: Callable[[], Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def runner(delivery: Delivery) -> Outcome:
+        return bad()
+
+    async with open_engine(runner=runner, sizes=Sizes(restarts=0)) as engine:
+        task = await engine.submit(NewTask("q", URL, max_retries=0))
+        (attempt,) = (await engine.wait(task.id)).attempts
+    assert attempt.status is AttemptStatus.ERROR
+    assert attempt.error is not None
+    assert attempt.error.startswith("the runner raised ")
+
+
+async def test_an_error_that_is_no_utf8_or_too_long_is_kept_as_far_as_it_can_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def runner(delivery: Delivery) -> Outcome:
+        if delivery.attempt == 1:
+            raise RuntimeError("/tmp/\udcff")
+        return Outcome(status=AttemptStatus.ERROR, error="x" * 5_000, response_body=b"y" * 50_000)
+
+    async with open_engine(f"sqlite:///{tmp_path}/aq.db", runner=runner) as engine:
+        await engine.queues.create("q", retry_delay=0)
+        task = await engine.submit(NewTask("q", URL, max_retries=1))
+        one, two = (await engine.wait(task.id)).attempts
+    assert one.error == "the runner raised RuntimeError: /tmp/?"
+    assert two.error is not None
+    assert two.response_body is not None
+    assert (len(two.error), len(two.response_body)) == (1_000, 16 << 10)
+
+
+async def test_order_holds_when_tasks_become_due_while_the_window_is_loaded(
+    autojump_clock: object,
+) -> None:
+    held = Held()
+    async with faulty_engine(held, sizes=Sizes(window=2)) as (engine, storage):
+        await engine.queues.create("q", concurrency=1)
+        blocker = await engine.submit(NewTask("q", URL))
+        low = [await engine.submit(NewTask("q", URL, {}, 2, 2)) for _ in range(5)]
+        high = [await engine.submit(NewTask("q", URL, {}, 2, 10)) for _ in range(5)]
+        due = [await engine.submit(NewTask("q", URL, {}, 1, 1)) for _ in range(5)]
+        await trio.sleep(1.9)
+
+        async def slowly() -> None:
+            await trio.sleep(0.5)
+
+        storage.after_window = slowly
+        held.released.set()
+        for task in (*due, *low, *high):
+            await engine.wait(task.id)
+    expected = [blocker, due[0], *high, *low, *due[1:]]
+    assert held.began == [task.id for task in expected]
+
+
 # -- storage failures ---------------------------------------------------------------------------------------
 async def test_a_full_disk_refuses_callers_and_keeps_outcomes(autojump_clock: object) -> None:
     held = Held()
@@ -461,6 +545,40 @@ async def test_a_full_disk_refuses_callers_and_keeps_outcomes(autojump_clock: ob
         full = False
         assert (await engine.wait(task.id)).task.status is Status.COMPLETED
         await engine.wait((await engine.submit(NewTask("q", URL))).id)
+
+
+async def test_a_first_task_that_was_refused_does_not_make_the_next_one_unknown(
+    autojump_clock: object,
+) -> None:
+    async with faulty_engine() as (engine, storage):
+        full = [StorageFullError("no space left on the device")]
+        go = trio.Event()
+
+        async def no_space() -> None:
+            await go.wait()
+            if full:
+                raise full.pop()
+
+        def inserts(units: Sequence[Unit]) -> object:
+            return no_space() if any(isinstance(c, Insert) for unit in units for c in unit) else None
+
+        storage.before_commit = inserts
+        refused: list[Exception] = []
+
+        async def submit() -> None:
+            try:
+                await engine.submit(NewTask("new", URL))
+            except UnavailableError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):  # each in a turn of its own, the later ones behind the commit that fails
+                nursery.start_soon(submit)
+                await settled()
+            go.set()
+        assert refused
+        await trio.sleep(1)  # until the disk has been probed
+        await engine.wait((await engine.submit(NewTask("new", URL))).id)
 
 
 async def test_a_delete_that_failed_leaves_the_task_to_be_delivered(autojump_clock: object) -> None:
@@ -500,7 +618,7 @@ async def test_a_storage_that_keeps_failing_ends_the_engine(autojump_clock: obje
             storage.before_commit = fail
             await engine.submit(NewTask("q", URL))
 
-    with pytest.raises(StorageError, match="50 commits in a row"):
+    with pytest.raises(StorageError, match="50 times in a row"):
         await live()
 
 
@@ -569,6 +687,83 @@ async def test_an_attempt_cut_short_is_unknown_and_repeated(autojump_clock: obje
         (1, AttemptStatus.UNKNOWN),
         (2, AttemptStatus.SUCCESS),
     ]
+
+
+async def test_attempts_that_end_as_the_engine_closes_are_on_record() -> None:
+    returned: list[str] = []
+    release = trio.Event()
+
+    async def runner(delivery: Delivery) -> Outcome:
+        await release.wait()
+        returned.append(delivery.task_id)
+        return Outcome.success()
+
+    async with open_storage("memory:") as storage:
+        for _ in range(10):  # Trio shuffles who runs first
+            release, returned = trio.Event(), []
+            async with open_engine(storage, runner=runner, grace=0) as engine:
+                for _ in range(3):
+                    await engine.submit(NewTask("q", URL))
+                await settled()
+                release.set()
+            async with open_engine(storage, runner=succeed) as engine:
+                assert returned
+                for task_id in returned:
+                    (attempt,) = (await engine.wait(task_id)).attempts
+                    assert attempt.status is AttemptStatus.SUCCESS
+
+
+async def test_waiting_for_a_task_ends_when_it_is_deleted_or_the_engine_closes() -> None:
+    ends: list[type[Exception]] = []
+
+    async def wait(engine: Engine, task_id: str) -> None:
+        try:
+            await engine.wait(task_id)
+        except (NotFoundError, DrainingError) as error:
+            ends.append(type(error))
+
+    async with trio.open_nursery() as nursery, open_engine(runner=succeed) as engine:
+        one = await engine.submit(NewTask("q", URL, delay=60))
+        two = await engine.submit(NewTask("q", URL, delay=60))
+        nursery.start_soon(wait, engine, one.id)
+        nursery.start_soon(wait, engine, two.id)
+        await settled()
+        await engine.delete(one.id)
+        await settled()
+        assert ends == [NotFoundError]
+    assert ends == [NotFoundError, DrainingError]
+    for late in (engine.put_setting("a", "b"), engine.submit(NewTask("q", URL))):
+        with pytest.raises(DrainingError):
+            await late
+
+
+async def test_callers_are_answered_when_the_engine_is_cancelled() -> None:
+    stuck, answers = trio.Event(), list[type[Exception]]()
+    engines: list[Engine] = []
+
+    async def live(scope: trio.CancelScope) -> None:
+        with scope:
+            async with faulty_engine() as (engine, storage):
+                await engine.wait((await engine.submit(NewTask("q", URL))).id)
+                storage.before_commit = lambda units: stuck.wait()
+                engines.append(engine)
+                await trio.sleep_forever()
+
+    async def submit() -> None:
+        try:
+            await engines[0].submit(NewTask("q", URL))
+        except UnavailableError as error:
+            answers.append(type(error))
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        nursery.start_soon(live, scope)
+        await settled()
+        for _ in range(3):
+            nursery.start_soon(submit)
+            await settled()
+        scope.cancel()
+    assert len(answers) == 3
 
 
 async def test_two_engines_in_one_process_do_not_know_of_each_other() -> None:
