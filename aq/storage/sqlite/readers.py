@@ -67,7 +67,11 @@ class Readers:
 
     def _open(self) -> Connection:
         db = self._connect(self._path, read_only=True)
-        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        try:
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        except BaseException:
+            _close(db)
+            raise
         return db
 
 

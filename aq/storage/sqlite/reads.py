@@ -54,7 +54,9 @@ def list_tasks(db: Connection, which: TaskFilter, limit: int, offset: int, befor
         else:
             column, value = "queue_id", _queue_id(db, QueueKey(which.environment, which.queue))
             counts = next(iter(db.execute(sql.COUNTS_OF_QUEUE, (value,))), ())
-        rows = sql.read_json(db, sql.PAGES[column, statuses], (value, below, limit, offset))
+        rows = sql.read_json(
+            db, sql.PAGES[column, statuses], (*(value, below) * len(statuses), limit, offset)
+        )
     total = sum(counts[status] or 0 for status in statuses) if counts else 0
     return TaskPage([task_of(columns) for columns in rows], total)
 

@@ -77,9 +77,9 @@ ACTIVE: Final = _json(
 FINISHED: Final = _json(
     "seq, id, status, version",
     "(SELECT t.seq, t.id, t.status, t.version FROM"
-    " (SELECT seq FROM tasks INDEXED BY tasks_by_queue WHERE queue_id = ?1 AND status = 2 UNION ALL"
-    " SELECT seq FROM tasks INDEXED BY tasks_by_queue WHERE queue_id = ?1 AND status = 3"
-    " ORDER BY seq LIMIT ?2) AS page"
+    " (SELECT seq FROM tasks INDEXED BY tasks_by_queue WHERE queue_id = ? AND status = 2 UNION ALL"
+    " SELECT seq FROM tasks INDEXED BY tasks_by_queue WHERE queue_id = ? AND status = 3"
+    " ORDER BY seq LIMIT ?) AS page"
     " CROSS JOIN tasks AS t WHERE t.seq = page.seq)",
 )
 _ENTRY: Final = "id, priority, due_at, version"
@@ -101,14 +101,14 @@ COUNTS_OF_ENVIRONMENT: Final = (
 
 
 def _page(index: str, column: str, statuses: Sequence[int]) -> str:
-    """?1 the queue or environment, ?2 below which sequence, ?3 limit, ?4 offset; newest first."""
+    """For each status the queue or environment and below which sequence, then limit, offset; newest first."""
     walks = " UNION ALL ".join(
-        f"SELECT seq FROM tasks INDEXED BY {index} WHERE {column} = ?1 AND status = {status} AND seq < ?2"
+        f"SELECT seq FROM tasks INDEXED BY {index} WHERE {column} = ? AND status = {status} AND seq < ?"
         for status in statuses
     )
     return _json(
         TASK,
-        f"({walks} ORDER BY seq DESC LIMIT ?3 OFFSET ?4) AS page CROSS JOIN {_TASKS} WHERE t.seq = page.seq",
+        f"({walks} ORDER BY seq DESC LIMIT ? OFFSET ?) AS page CROSS JOIN {_TASKS} WHERE t.seq = page.seq",
     )
 
 

@@ -80,8 +80,9 @@ class _Before:
 
     def finished(self, key: QueueKey, limit: int) -> Iterable[tuple[int, StoredHead]]:
         found = []
-        if key in self._queues:
-            rows = sql.read_json(self._db, sql.FINISHED, (self._queues[key].id, limit))
+        row = self._queues.get(key)
+        if row is not None:
+            rows = sql.read_json(self._db, sql.FINISHED, (row.id, row.id, limit))
             for sequence, task_id, status, version in rows:
                 head = StoredHead(task_id, key, STATUSES[status], version)
                 self._heads[sequence] = head
