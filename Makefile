@@ -5,7 +5,7 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format pins
+.PHONY: help setup serve test lint check format figures kill-run pins
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ check: lint test ## what CI runs: lint, then test
 format: $(STAMP) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+figures: $(STAMP) ## measure drain, intake and latency, each beside its ceiling (a minute or two)
+	@$(BIN)/python -m benchmarks.figures
+
+kill-run: $(STAMP) ## 2,000 tasks while the server is killed with -9 five times (half a minute)
+	@$(BIN)/python -m benchmarks.kill_run
 
 pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"
