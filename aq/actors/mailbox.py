@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import trio
 
-from aq.actors.messages import Message, Request
+from aq.actors.messages import Message, Request, Stop
 from aq.errors import AsyncQueueError, OverloadedError
 
 M = TypeVar("M")
@@ -53,10 +53,10 @@ class Mailbox:
         return [self._taken(self._receive.receive_nowait()) for _ in range(min(most, len(self)))]
 
     def forget_reports(self) -> None:
-        """Throw away the reports that lie there: they were for an owner that has crashed."""
+        """Throw away the reports that lie there, which were for an owner that has crashed; keep a Stop."""
         for message in self.take(len(self)):
-            if isinstance(message, Request):
-                self._requests += 1
+            if isinstance(message, Request | Stop):
+                self._requests += isinstance(message, Request)
                 self._send.send_nowait(message)
 
     def close(self, refusal: AsyncQueueError | None = None) -> None:

@@ -49,6 +49,8 @@ class QueueRecord:
         self._kept: Queue | None = None
         """``_queue`` as it is on disk; they differ while a change is under way."""
         self._underway = 0
+        self.dropping = 0
+        """How many deletions of the queue run."""
 
     @property
     def policy(self) -> QueuePolicy:
@@ -84,9 +86,11 @@ class QueueRecord:
 
     async def drop(self, message: Drop) -> None:
         """Beside the supervisor's turns and in small steps, so that a long history holds up nobody."""
+        self.dropping += 1
         try:
             await self._drop(message.reply)
         finally:
+            self.dropping -= 1
             message.reply.fail(UnavailableError("the deletion was interrupted; repeat it"))
 
     async def _drop(self, reply: Reply[None]) -> None:

@@ -165,7 +165,8 @@ class QueueSupervisor:
     @property
     def _idle(self) -> bool:
         agenda = self._agenda
-        return not (agenda.waiting or agenda.spilled or agenda.running or self._outbox.unsettled)
+        working = agenda.running or self._outbox.unsettled or self._record.dropping
+        return not (agenda.waiting or agenda.spilled or working)
 
     @property
     def _may_start(self) -> bool:

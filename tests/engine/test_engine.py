@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ import trio.testing
 
 from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery, Runner
-from aq.engine import MAX_INTAKE_BYTES, Engine, open_engine
+from aq.engine import FLUSH_SECONDS, MAX_INTAKE_BYTES, Engine, open_engine
 from aq.errors import (
     ConflictError,
     DrainingError,
@@ -61,6 +61,15 @@ async def faulty_engine(runner: Runner = succeed, **options: Any) -> AsyncIterat
         faulty = Faulty(storage)
         async with open_engine(faulty, runner=runner, **options) as engine:
             yield engine, faulty
+
+
+def taking(seconds: float) -> Callable[[Sequence[Unit]], Awaitable[None]]:
+    """For ``before_commit``: every commit takes so long."""
+
+    async def wait(units: Sequence[Unit]) -> None:
+        await trio.sleep(seconds)
+
+    return wait
 
 
 async def settled() -> None:
@@ -711,6 +720,27 @@ async def test_attempts_that_end_as_the_engine_closes_are_on_record() -> None:
                 for task_id in returned:
                     (attempt,) = (await engine.wait(task_id)).attempts
                     assert attempt.status is AttemptStatus.SUCCESS
+
+
+async def test_a_supervisor_that_still_recovers_does_not_hold_up_the_end(autojump_clock: object) -> None:
+    async with open_storage("memory:") as storage:
+        async with open_engine(storage, runner=succeed) as engine:
+            await engine.submit(NewTask("q", URL, delay=3_600))
+        faulty = Faulty(storage)
+        faulty.before_commit = taking(1)
+        began = trio.current_time()
+        async with open_engine(faulty, runner=succeed, signing_secrets="whsec_" + "A" * 32):
+            await settled()
+        assert trio.current_time() - began < FLUSH_SECONDS
+
+
+async def test_a_long_deletion_is_not_cut_short_by_retiring(autojump_clock: object) -> None:
+    async with faulty_engine(sizes=Sizes(idle=1)) as (engine, storage):
+        await engine.wait((await engine.submit(NewTask("q", URL))).id)
+        storage.before_commit = taking(10)
+        await engine.queues.delete("q")
+        with pytest.raises(NotFoundError):
+            await engine.queues.get("q")
 
 
 async def test_waiting_for_a_task_ends_when_it_is_deleted_or_the_engine_closes() -> None:
