@@ -141,7 +141,9 @@ class Engine:
         offset: int = 0,
         environment: Environment = Environment.LIVE,
     ) -> TaskPage:
-        """Tasks, newest first, without payloads and attempts; the total is exact."""
+        """Tasks, newest first, without payloads and attempts; the total is exact. Raises ValueError."""
+        if limit < 1 or offset < 0:
+            raise ValueError("limit must be at least 1 and offset at least 0")
         which = TaskFilter(environment, queue, status)
         return await self._services.storage.list_tasks(which, limit=limit, offset=offset)
 
@@ -201,6 +203,14 @@ class Engine:
     def quarantined(self) -> Sequence[str]:
         """Queues whose supervisor crashed too often; the others go on."""
         return [str(key) for key in sorted(self._root.quarantined)]
+
+    async def close(self, seconds: float) -> None:
+        """Cut short what runs, and write what is known, in at most so many seconds. `open_engine` does it."""
+        self.begin_drain()
+        self._root.stop()
+        with trio.move_on_after(seconds):
+            await self._root.stopped.wait()
+            await self._services.committer.commit(())
 
     def problems(self) -> Sequence[str]:
         """Why nothing can be written, in words; empty when all is well."""
@@ -273,8 +283,15 @@ async def open_engine(
     short is recorded ``unknown`` and repeated after the next opening. ``random`` and ``wall`` (Unix
     seconds) can be given to make a run repeatable.
 
-    Raises StorageError when the storage cannot be opened, and from the block when it fails for good.
+    Raises ValidationError, ValueError or TypeError for what cannot be meant, StorageError when the storage
+    cannot be opened, and from the block when it fails for good.
     """
+    if max_attempts < 1:
+        raise ValueError("max_attempts must be at least 1")
+    if isinstance(allow, str):
+        raise TypeError("allow is a list of networks, for example ['10.0.0.0/8']")
+    if not (runner is None or callable(runner)):
+        raise TypeError("a runner is an async function that takes a Delivery and returns an Outcome")
     random = random or SystemRandom()
     async with _opened(storage) as store, _unwrapped(), trio.open_nursery() as committing:
         floor = await store.floor()
@@ -301,12 +318,11 @@ async def open_engine(
                 try:
                     yield engine
                     await engine.drain(grace)
-                finally:
-                    services.waiters.close()
-                    root.stop()
-                    nursery.cancel_scope.deadline = trio.current_time() + FLUSH_SECONDS
-        with trio.move_on_after(FLUSH_SECONDS):
-            await committer.commit(())
+                except Exception:
+                    await engine.close(FLUSH_SECONDS)
+                    raise
+                await engine.close(FLUSH_SECONDS)
+                nursery.cancel_scope.cancel()
         committing.cancel_scope.cancel()
 
 

@@ -8,11 +8,13 @@ from typing import Final
 
 from attrs import field, frozen
 from attrs.converters import optional
-from attrs.validators import instance_of
+from attrs.validators import ge, instance_of, lt
 from attrs.validators import optional as or_none
 
 MAX_ERROR: Final = 1_000
 MAX_BODY: Final = 16 << 10
+_SPAN: Final = or_none([instance_of(int), ge(0), lt(1 << 53)])
+_CODE: Final = or_none([instance_of(int), ge(0), lt(1_000)])
 
 
 class AttemptStatus(StrEnum):
@@ -53,11 +55,11 @@ class ErrorType(StrEnum):
 class Timing:
     """Where an attempt's time went, in whole milliseconds; None where the step did not happen."""
 
-    dns: int | None = None
-    connect: int | None = None
-    tls: int | None = None
-    ttfb: int | None = None
-    total: int | None = None
+    dns: int | None = field(default=None, validator=_SPAN)
+    connect: int | None = field(default=None, validator=_SPAN)
+    tls: int | None = field(default=None, validator=_SPAN)
+    ttfb: int | None = field(default=None, validator=_SPAN)
+    total: int | None = field(default=None, validator=_SPAN)
 
 
 def _printable(text: str | None) -> str | None:
@@ -87,7 +89,7 @@ class Outcome:
     status: AttemptStatus = field(converter=AttemptStatus)
     error_type: ErrorType | None = field(default=None, converter=optional(ErrorType))
     error: str | None = field(default=None, converter=_printable)
-    response_code: int | None = field(default=None, validator=or_none(instance_of(int)))
+    response_code: int | None = field(default=None, validator=_CODE)
     response_body: bytes | None = field(default=None, converter=_cut)
     retry_after: float | None = field(default=None, validator=_not_negative)
     timing: Timing | None = field(default=None, validator=or_none(instance_of(Timing)))

@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 
 from aq.actors.committer import Committer, Write
 from aq.actors.mailbox import Mailbox
-from aq.actors.messages import Reply, Settled
+from aq.actors.messages import Reply, Settled, Woken
 from aq.errors import AsyncQueueError, ConflictError, NotFoundError, UnavailableError
 from aq.storage.protocol import Answer, Applied, Reason, Refused, Unit
 
@@ -38,6 +38,10 @@ class Outbox:
 
         self.unsettled += 1
         self._writes.append(Write(unit, settle, insists))
+
+    def wake(self) -> None:
+        """Bring about a turn: something was put, or is over, outside of one."""
+        self._mailbox.report(Woken())
 
     def heard(self, message: Settled) -> None:
         """One of its writes is settled."""

@@ -21,7 +21,7 @@ from aq.errors import (
 )
 from aq.instants import Instant
 from aq.policy import QueuePolicy
-from aq.storage.protocol import Answer, Applied, DropQueue, PutQueue, Sweep
+from aq.storage.protocol import Answer, Applied, DropQueue, PutQueue, Reason, Refused, Sweep
 from aq.task import Queue, QueueKey
 
 _SWEPT: Final = 500
@@ -89,24 +89,35 @@ class QueueRecord:
         self.dropping += 1
         try:
             await self._drop(message.reply)
+        except BaseException:
+            message.reply.fail(UnavailableError("the deletion was interrupted; repeat it"))
+            raise
         finally:
             self.dropping -= 1
-            message.reply.fail(UnavailableError("the deletion was interrupted; repeat it"))
+            self._outbox.wake()
 
     async def _drop(self, reply: Reply[None]) -> None:
         committer = self._services.committer
         await committer.commit(())
-        if (refusal := await self._still_needed()) is None:
-            while _count(await committer.commit([Sweep(self._key, _SWEPT)])) == _SWEPT:
-                continue
-            answer = await committer.commit([DropQueue(self._key)])
-            if isinstance(answer, Applied):
-                self._kept = None
-                self._adopt(None)
-                reply.set(None)
-                return
-            refusal = await self._still_needed()  # a task came meanwhile
-        reply.fail(refusal or no_such_queue(self._key))
+        if (refusal := await self._still_needed()) is not None:
+            reply.fail(refusal)
+            return
+        while _count(await committer.commit([Sweep(self._key, _SWEPT)])) == _SWEPT:
+            continue
+        first = answering(reply, None, refused=self._not_dropped)
+        self._outbox.put([DropQueue(self._key)], self._was_dropped, first=first)
+
+    def _not_dropped(self, refused: Refused) -> AsyncQueueError:
+        if refused.reason is Reason.MISSING:
+            return no_such_queue(self._key)
+        return ConflictError(f"a task came to queue {self._key} while it was being deleted")
+
+    def _was_dropped(self, answer: Answer | Exception) -> None:
+        """Heard in the order of the commits, like `_was_put`: the last of them holds."""
+        if isinstance(answer, Applied):
+            self._kept = None
+        if not self._underway:
+            self._adopt(self._kept)
 
     async def _still_needed(self) -> AsyncQueueError | None:
         queue = await patiently(lambda: self._services.storage.queue(self._key))

@@ -32,17 +32,24 @@ class Root:
         self._supervisors: dict[QueueKey, QueueSupervisor] = {}
         self._nursery: trio.Nursery
         self._stopping = False
+        self.stopped = trio.Event()
+        """Set once every supervisor has ended."""
         self.quarantined: set[QueueKey] = set()
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start a supervisor for every queue with work left, then serve until `stop`."""
-        async with trio.open_nursery() as self._nursery, trio.open_nursery() as keep_open:
-            self._keep_open = keep_open.cancel_scope
-            for queue in await self._services.storage.queues():
-                if queue.counts.pending or queue.counts.active:
-                    self._reach(queue.key)
-            task_status.started()
-            await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery, trio.open_nursery() as keep_open:
+                self._keep_open = keep_open.cancel_scope
+                for queue in await self._services.storage.queues():
+                    if queue.counts.pending or queue.counts.active:
+                        self._reach(queue.key)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._stopping = True
+            self._services.waiters.close()
+            self.stopped.set()
 
     def stop(self) -> None:
         """End attempts that run, let every supervisor write what it has to, then return from `run`."""
@@ -89,11 +96,12 @@ class Root:
             while await self._crashes(key, mailbox):
                 if not budget.allows_another():
                     refusal = QuarantinedError(str(key))
-                    self._quarantine(key, mailbox, refusal)
+                    self._quarantine(key)
                     return
                 await trio.sleep(budget.pause)
             del self._mailboxes[key]
         finally:
+            mailbox.close(refusal)
             _refuse(mailbox, refusal)
 
     async def _crashes(self, key: QueueKey, mailbox: Mailbox) -> bool:
@@ -111,11 +119,10 @@ class Root:
             supervisor.abandon(UnavailableError(f"queue {key} was interrupted; repeat the request"))
         return False
 
-    def _quarantine(self, key: QueueKey, mailbox: Mailbox, refusal: UnavailableError) -> None:
-        """The closed mailbox stays in its place, to refuse what comes."""
+    def _quarantine(self, key: QueueKey) -> None:
+        """The mailbox stays in its place, closed, to refuse what comes."""
         logger.error("queue %s is quarantined: it crashed too often", key)
         self.quarantined.add(key)
-        mailbox.close(refusal)
 
 
 class RestartBudget:

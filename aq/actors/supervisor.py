@@ -205,7 +205,7 @@ class QueueSupervisor:
                 await self._load(now)
             self._start(now)
         elif self._services.committer.full:
-            self._services.committer.when_writable(self.key, self._wake)
+            self._services.committer.when_writable(self.key, self._outbox.wake)
         self._insert_fresh()
         await self._outbox.flush()
 
@@ -237,7 +237,7 @@ class QueueSupervisor:
     def _start(self, now: Instant) -> None:
         """Start what the agenda says, as far as there are places. A fresh task starts as it is written."""
         services, agenda = self._services, self._agenda
-        room = services.capacity.claim(self.key, agenda.startable(now), self._wake)
+        room = services.capacity.claim(self.key, agenda.startable(now), self._outbox.wake)
         for entry in agenda.start(now, room):
             if entry.id in self._fresh:
                 task, message = self._fresh.pop(entry.id)
@@ -247,9 +247,6 @@ class QueueSupervisor:
             else:
                 start = Start(self.key, entry.id, entry.version, now)
                 self._outbox.put([start], partial(self._begun, entry.id, None), insists=True)
-
-    def _wake(self) -> None:
-        self._mailbox.report(Woken())
 
     def _insert_fresh(self) -> None:
         """The fresh tasks that did not start are written as pending."""

@@ -19,6 +19,8 @@ class Waiters:
     def watch(self, task_id: str) -> Iterator[trio.Event]:
         """An event that is set when the task has ended or is gone, once that is durable, and by `close`."""
         ended = trio.Event()
+        if self.closed:
+            ended.set()
         self._events.setdefault(task_id, []).append(ended)
         try:
             yield ended

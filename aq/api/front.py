@@ -26,9 +26,9 @@ from aq.api.connection import SEND_SECONDS, Connection
 from aq.api.wire import MAX_BODY_BYTES, MAX_HEAD_BYTES
 
 MAX_CONNECTIONS: Final = 10_000
+"""Beyond so many open connections a new one is answered 503 and closed."""
 _TOLD_NO: Final = 100
 """Clients over the bound that get an answer; further ones are closed without a word."""
-"""Beyond so many open connections a new one is answered 503 and closed."""
 BACKLOG: Final = 1_024
 CLOSE_SECONDS: Final = 2
 """At the end, answers that are on their way have so long to go out."""

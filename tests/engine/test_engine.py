@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from aq.errors import (
     ValidationError,
 )
 from aq.instants import SECOND
-from aq.outcome import AttemptStatus, ErrorType, Outcome
+from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.storage import open_storage
-from aq.storage.protocol import Insert, Unit, Update
+from aq.storage.protocol import Insert, Storage, TaskFilter, Unit, Update
 from aq.task import Environment, JsonText, NewTask, Status
 from tests.engine.storages import Faulty
 
@@ -472,6 +472,9 @@ async def test_reads_that_fail_for_a_moment_cost_nothing(autojump_clock: object)
         lambda: Outcome.failure("no", retry_after=-1),
         lambda: Outcome(status="fine"),
         lambda: Outcome(status=AttemptStatus.ERROR, response_code="500"),  # type: ignore[arg-type]
+        lambda: Outcome(status=AttemptStatus.ERROR, response_code=2**70),
+        lambda: Outcome(status=AttemptStatus.ERROR, timing=Timing(dns=object())),  # type: ignore[arg-type]
+        lambda: Outcome(status=AttemptStatus.ERROR, timing=Timing(total=2**70)),
         lambda: 1 / 0,
     ],
 )
@@ -794,6 +797,116 @@ async def test_callers_are_answered_when_the_engine_is_cancelled() -> None:
             await settled()
         scope.cancel()
     assert len(answers) == 3
+
+
+async def test_an_error_in_the_block_keeps_what_is_known(autojump_clock: object) -> None:
+    go, ran = trio.Event(), trio.Event()
+
+    async def runner(delivery: Delivery) -> Outcome:
+        await go.wait()
+        ran.set()
+        return Outcome.success()
+
+    async def live(storage: Storage) -> None:
+        faulty = Faulty(storage)
+        async with open_engine(faulty, runner=runner) as engine:
+            await engine.submit(NewTask("q", URL))
+            await settled()
+            faulty.before_commit = taking(0.5)
+            go.set()
+            await ran.wait()
+            raise KeyError("mine")
+
+    async with open_storage("memory:") as storage:
+        with pytest.raises(KeyError):
+            await live(storage)
+        (task,) = (await storage.list_tasks(TaskFilter(), limit=1)).tasks
+        assert task.status is Status.COMPLETED
+
+
+async def test_who_asks_while_a_cancelled_engine_ends_is_answered() -> None:
+    engines: list[Engine] = []
+    answers: list[type[Exception]] = []
+    opened, ended = trio.Event(), trio.Event()
+
+    async def live(scope: trio.CancelScope) -> None:
+        with scope:
+            async with open_engine(runner=succeed) as engine:
+                await engine.wait((await engine.submit(NewTask("q", URL))).id)
+                engines.append(engine)
+                opened.set()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):  # an app that takes its time to clean up
+                        await ended.wait()
+
+    async def ask(queue: str) -> None:
+        try:
+            await engines[0].submit(NewTask(queue, URL))
+        except UnavailableError as error:
+            answers.append(type(error))
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        nursery.start_soon(live, scope)
+        await opened.wait()
+        scope.cancel()
+        async with trio.open_nursery() as asking:
+            for _ in range(3):
+                await settled()
+                asking.start_soon(ask, "q")
+                asking.start_soon(ask, "other")
+        ended.set()
+    assert answers == [DrainingError] * 6
+    assert engines[0].statistics().intake_bytes == 0
+
+
+async def test_waiting_after_the_end_is_not_for_ever() -> None:
+    async with open_storage("memory:") as storage:
+        async with open_engine(storage, runner=succeed) as engine:
+            task = await engine.submit(NewTask("q", URL, delay=60))
+        with trio.fail_after(5), pytest.raises(DrainingError):
+            await engine.wait(task.id)
+
+
+async def test_a_policy_change_racing_a_deletion_leaves_memory_and_storage_alike(
+    autojump_clock: object,
+) -> None:
+    async def change(engine: Engine, after: float) -> None:
+        await trio.sleep(after)
+        for _ in range(6):
+            with suppress(NotFoundError, UnavailableError):
+                await engine.queues.update("q", concurrency=3)
+
+    for _ in range(30):  # Trio shuffles who goes first
+        async with faulty_engine() as (engine, storage):
+            await engine.queues.create("q")
+            storage.before_commit = taking(0.01)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(engine.queues.delete, "q")
+                for number in range(6):
+                    nursery.start_soon(change, engine, number * 0.004)
+            await engine.wait((await engine.submit(NewTask("q", URL))).id)
+
+
+async def test_a_supervisor_retires_after_a_long_deletion(autojump_clock: object) -> None:
+    async with faulty_engine(sizes=Sizes(idle=1)) as (engine, storage):
+        await engine.queues.create("q")
+        storage.before_commit = taking(10)
+        await engine.queues.delete("q")
+        await trio.sleep(60)
+        assert engine.statistics().supervisors == 0
+
+
+async def test_what_cannot_be_meant_is_said_at_once() -> None:
+    for wrong in ({"max_attempts": 0}, {"allow": "10.0.0.0/8"}, {"runner": 5}, {"storage": "mysql:"}):
+        with pytest.raises((ValueError, TypeError, ValidationError)):
+            async with open_engine(**wrong):
+                raise AssertionError("opened")
+    async with open_engine(runner=succeed) as engine:
+        with pytest.raises(ValueError, match="limit"):
+            await engine.list(limit=0)
 
 
 async def test_two_engines_in_one_process_do_not_know_of_each_other() -> None:
