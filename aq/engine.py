@@ -286,12 +286,7 @@ async def open_engine(
     Raises ValidationError, ValueError or TypeError for what cannot be meant, StorageError when the storage
     cannot be opened, and from the block when it fails for good.
     """
-    if max_attempts < 1:
-        raise ValueError("max_attempts must be at least 1")
-    if isinstance(allow, str):
-        raise TypeError("allow is a list of networks, for example ['10.0.0.0/8']")
-    if not (runner is None or callable(runner)):
-        raise TypeError("a runner is an async function that takes a Delivery and returns an Outcome")
+    _check(runner, allow, max_attempts)
     random = random or SystemRandom()
     async with _opened(storage) as store, _unwrapped(), trio.open_nursery() as committing:
         floor = await store.floor()
@@ -324,6 +319,16 @@ async def open_engine(
                 await engine.close(FLUSH_SECONDS)
                 nursery.cancel_scope.cancel()
         committing.cancel_scope.cancel()
+
+
+def _check(runner: Runner | None, allow: Sequence[str], max_attempts: int) -> None:
+    """Slips that would show late or in odd ways."""
+    if max_attempts < 1:
+        raise ValueError("max_attempts must be at least 1")
+    if isinstance(allow, str):
+        raise TypeError("allow is a list of networks, for example ['10.0.0.0/8']")
+    if not (runner is None or callable(runner)):
+        raise TypeError("a runner is an async function that takes a Delivery and returns an Outcome")
 
 
 def _opened(storage: str | Storage) -> AbstractAsyncContextManager[Storage]:

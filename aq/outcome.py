@@ -14,7 +14,7 @@ from attrs.validators import optional as or_none
 MAX_ERROR: Final = 1_000
 MAX_BODY: Final = 16 << 10
 _SPAN: Final = or_none([instance_of(int), ge(0), lt(1 << 53)])
-_CODE: Final = or_none([instance_of(int), ge(0), lt(1_000)])
+_CODE: Final = or_none([instance_of(int), ge(0), lt(1 << 31)])
 
 
 class AttemptStatus(StrEnum):
