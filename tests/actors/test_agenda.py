@@ -166,3 +166,28 @@ class HeapMachine(RuleBasedStateMachine):
 
 HeapMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
 TestHeap = HeapMachine.TestCase
+
+
+def spilled_agenda(tasks: Iterable[Entry]) -> Agenda:
+    """Knows the head of these tasks at instant 0, and that there are more."""
+    agenda = Agenda(window=WINDOW)
+    agenda.load(head(tasks, 0, WINDOW))
+    return agenda
+
+
+def test_a_newcomer_beyond_the_horizon_waits_for_those_left_in_storage() -> None:
+    backlog = [Entry(f"{number}", 5, 0, 1) for number in range(6)]
+    agenda = spilled_agenda(backlog)
+    agenda.add(Entry("worse", 1, 0, 1), now=0)
+    assert [entry.id for entry in agenda.start(0, 9)] == ["0", "1", "2"]
+    assert agenda.needs_load(0)
+
+
+def test_what_is_due_in_storage_is_loaded_before_the_next_start() -> None:
+    backlog = [Entry(f"{number}", 1, 5, 1) for number in range(3)] + [Entry("urgent", 9, 6, 1)]
+    agenda = spilled_agenda(backlog)
+    assert agenda.wake_at() == 5
+    assert not agenda.needs_load(4)
+    assert agenda.needs_load(6)
+    agenda.load(head(backlog, 6, WINDOW))
+    assert [entry.id for entry in agenda.start(6, 1)] == ["urgent"]
