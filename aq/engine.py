@@ -11,18 +11,33 @@ from __future__ import annotations
 
 import secrets as token
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from random import Random, SystemRandom
 from typing import Final
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
+from aq import lifecycle
 from aq.actors.capacity import Capacity
+from aq.actors.claims import Answered, Claims
 from aq.actors.committer import Committer
-from aq.actors.messages import Remove, Reply, Submit
+from aq.actors.feed import Feed
+from aq.actors.holds import Holds
+from aq.actors.intake import Intake, RefusedError
+from aq.actors.janitor import Janitor
+from aq.actors.messages import Explain, Receipt, Remove, Reply, Revive, Submit
+from aq.actors.meter import Meter
+from aq.actors.outbox import not_accepted
+from aq.actors.policies import Policies
 from aq.actors.root import Root
+from aq.actors.scheduler import Scheduler
 from aq.actors.services import Services, Sizes
 from aq.actors.waiters import Waiters
 from aq.clock import ServiceClock
@@ -30,20 +45,25 @@ from aq.delivery.protocol import Runner, Transport
 from aq.delivery.signing import Secret, new_secret, parse_secrets
 from aq.delivery.webhook import WebhookRunner, open_webhook_runner
 from aq.errors import (
+    ConflictError,
     DrainingError,
     FieldError,
     NotFoundError,
     OverloadedError,
+    QuarantinedError,
     StorageCorruptError,
     StorageFullError,
+    UnavailableError,
     ValidationError,
 )
+from aq.explanation import Explanation, Reason, Why, calendar
 from aq.ids import IdMinter
 from aq.instants import from_seconds
-from aq.policy import QueuePolicy
+from aq.keys import Keyring
 from aq.queues import Queues
+from aq.schedules import Schedules
 from aq.storage import open_storage
-from aq.storage.protocol import PutSetting, Storage, StoredTask, TaskFilter, TaskPage
+from aq.storage.protocol import Change, PutSetting, Refused, Storage, StoredTask, TaskFilter, TaskPage
 from aq.target import parse_target
 from aq.task import Attempt, Environment, NewTask, QueueKey, Status, Task
 
@@ -63,6 +83,8 @@ class TaskView:
     attempts: Sequence[Attempt]
     max_retries: int
     timeout: float
+    callback: Task | None = None
+    """The delivery that tells of its end, once it has one."""
 
 
 @frozen
@@ -83,12 +105,34 @@ class Engine:
     """Made by `open_engine`. Every method may be called from any task of its Trio run."""
 
     def __init__(self, services: Services, root: Root, signing_secrets: Sequence[Secret]) -> None:
-        self.queues = Queues(root, services.storage, self._refuse_if_unwritable)
         self.signing_secrets = signing_secrets
         """The decoded secrets that webhooks are signed with."""
+        self.feed = services.feed
+        """What happens, as it happens."""
+        self.meter = services.meter
+        """How much of it happened lately."""
+        self.keys = Keyring(
+            services.storage,
+            services.committer,
+            services.clock,
+            services.minter,
+            self._refuse_if_unwritable,
+        )
         self._services = services
         self._root = root
-        self._intake = 0
+        self._intake = Intake(services, root)
+        self._intake_bytes = 0
+        self._claims = Claims(services.storage, services.clock)
+        self.queues = Queues(root, services, self._claims, self._refuse_if_unwritable)
+        self.scheduler = Scheduler(services.storage, services.committer, services.clock, self._intake)
+        self.schedules = Schedules(
+            self.scheduler,
+            services.storage,
+            services.clock,
+            services.minter,
+            self._refuse_if_unwritable,
+            lambda new: self._refuse_forbidden([new]),
+        )
 
     # -- tasks ----------------------------------------------------------------------------------------------
     async def submit(
@@ -100,37 +144,134 @@ class Engine:
     ) -> Task:
         """Accept a task. When this returns, it is durable and will be delivered.
 
-        Raises ValidationError for a destination that the guard refuses; OverloadedError, QuarantinedError,
+        Raises ValidationError for a destination that the guard refuses, and for times that cannot be meant;
+        ConflictError when its idempotency key was used for another task; OverloadedError, QuarantinedError,
         DrainingError, StorageUnavailableError when it was not accepted for now (after the last one it is not
         known). Cancelling the wait does not take the task back.
         """
+        return (await self.accept(new, environment=environment, traceparent=traceparent)).value.task
+
+    async def accept(
+        self,
+        new: NewTask,
+        *,
+        environment: Environment = Environment.LIVE,
+        traceparent: str | None = None,
+    ) -> Answered[Receipt]:
+        """As `submit`, with the values in force, and whether an earlier request got this answer."""
         self._refuse_if_unwritable()
-        self._refuse_forbidden(new.webhook_url)
-        size = len(new.payload)
-        if self._intake + size > MAX_INTAKE_BYTES:
-            raise OverloadedError("too many bytes are on their way to disk; try again soon")
-        self._intake += size
-        reply = Reply[Task](on_done=lambda: self._intake_done(size))
-        try:
-            await self._root.ask(QueueKey(environment, new.queue), Submit(new, traceparent, reply))
-        except BaseException:
-            reply.fail(DrainingError())  # nobody will answer it: gives its bytes back
-            raise
-        return await reply.wait()
+        self._refuse_forbidden([new])
+        claiming = self._claims.claiming(environment, new.idempotency_key, "task", new)
+
+        async def ask() -> Receipt:
+            with self._room_for(len(new.payload)) as given_back:
+                reply = Reply[Receipt](on_done=given_back)
+                key = QueueKey(environment, new.queue)
+                await self._root.ask(key, Submit(new, traceparent, reply, claiming))
+            return await reply.wait()
+
+        return await self._claims.once(claiming, Receipt, ask)
+
+    async def submit_all(
+        self,
+        news: Sequence[NewTask],
+        *,
+        environment: Environment = Environment.LIVE,
+        traceparent: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answered[list[Receipt]]:
+        """Accept many tasks in one transaction, all or none; the receipts are in their order.
+
+        Raises as `submit`; a ValidationError names its fields as ``tasks[2].priority``. Idempotency keys of
+        single tasks are refused: one key covers the whole.
+        """
+        self._refuse_if_unwritable()
+        self._refuse_forbidden(news, keys=False)
+        claiming = self._claims.claiming(environment, idempotency_key, "tasks", *news)
+        policies = self._services.policies
+
+        def receipts(tasks: Sequence[Task]) -> list[Receipt]:
+            return [Receipt(task, *lifecycle.in_force(task, policies.known(task.queue))) for task in tasks]
+
+        def claim(tasks: Sequence[Task]) -> Sequence[Change]:
+            return () if claiming is None else [claiming.of(receipts(tasks))]
+
+        async def insert() -> list[Receipt]:
+            with self._room_for(sum(len(new.payload) for new in news)) as given_back:
+                try:
+                    tasks = await self._intake.insert(environment, news, also=claim, traceparent=traceparent)
+                except RefusedError as error:
+                    raise not_accepted(Refused(error.reason)) from error
+                finally:
+                    given_back()
+            return receipts(tasks)
+
+        return await self._claims.once(claiming, list[Receipt], insert)
+
+    async def retry(
+        self,
+        task_id: str,
+        *,
+        environment: Environment = Environment.LIVE,
+        idempotency_key: str | None = None,
+    ) -> Answered[Receipt]:
+        """A failed task waits again, due now: history and numbers go on, its allowance of retries is fresh.
+
+        Raises NotFoundError, and ConflictError when it is not failed.
+        """
+        self._refuse_if_unwritable()
+        claiming = self._claims.claiming(environment, idempotency_key, "retry", task_id)
+
+        async def ask() -> Receipt:
+            task = (await self._stored(task_id, environment)).task
+            if task.status is not Status.FAILED:
+                raise ConflictError(f"only a failed task can be retried, and this one is {task.status}")
+            reply = Reply[Receipt]()
+            await self._root.ask(task.queue, Revive(task, reply, claiming))
+            return await reply.wait()
+
+        return await self._claims.once(claiming, Receipt, ask)
 
     async def get(self, task_id: str, *, environment: Environment = Environment.LIVE) -> TaskView:
         """A task with its payload and history. Raises NotFoundError."""
         stored = await self._stored(task_id, environment)
-        max_retries, timeout = self.in_force(stored.task, await self.queues.policy(stored.task.queue))
-        return TaskView(stored.task, stored.payload, stored.attempts, max_retries, timeout)
-
-    @staticmethod
-    def in_force(task: Task, policy: QueuePolicy) -> tuple[int, float]:
-        """The max_retries and timeout (seconds) that hold for a task: its own, else its queue's."""
-        return (
-            policy.max_retries if task.max_retries is None else task.max_retries,
-            policy.timeout if task.timeout is None else task.timeout,
+        task, callback = stored.task, None
+        values = lifecycle.in_force(task, await self._services.policies.of(task.queue))
+        if task.callback_id is not None:
+            callback = await self._services.storage.task(task.callback_id)
+        return TaskView(
+            task, stored.payload, stored.attempts, *values, None if callback is None else callback.task
         )
+
+    async def explain(self, task_id: str, *, environment: Environment = Environment.LIVE) -> Explanation:
+        """Why a task is not running, as its queue's supervisor knows it, and the retries to come.
+
+        Raises NotFoundError.
+        """
+        task = (await self._stored(task_id, environment)).task
+        now = self._services.clock.now()
+        if task.status.final:
+            return Explanation(task, (Reason(Why.ENDED, f"it is {task.status}"),))
+        beside = await self._beside(task)
+        reply = Reply[Explanation]()
+        try:
+            await self._root.ask(task.queue, Explain(task, reply))
+            told = await reply.wait()
+        except UnavailableError as error:
+            policy = await self._services.policies.of(task.queue)
+            why = Why.QUARANTINED if isinstance(error, QuarantinedError) else Why.DRAINING
+            reasons = (*beside, Reason(why, str(error)))
+            return Explanation(task, reasons, exact=False, retries=calendar(task, policy, now))
+        return evolve(told, reasons=(*told.reasons, *beside))
+
+    async def _beside(self, task: Task) -> list[Reason]:
+        """What no queue knows."""
+        reasons = [Reason(Why.STORAGE, problem) for problem in self.problems()]
+        if task.ordering_key is not None and task.status is Status.PENDING:
+            head = await self._services.storage.head_of(task.queue, task.ordering_key)
+            if head not in (None, task.id):
+                reasons.append(Reason(Why.ORDERING_KEY, f"task {head} of its ordering key goes first"))
+        return reasons
 
     async def list(
         self,
@@ -142,10 +283,16 @@ class Engine:
         environment: Environment = Environment.LIVE,
     ) -> TaskPage:
         """Tasks, newest first, without payloads and attempts; the total is exact. Raises ValueError."""
+        which = TaskFilter(environment, None if queue is None else (queue,), status)
+        return await self.find(which, limit=limit, offset=offset)
+
+    async def find(
+        self, which: TaskFilter, *, limit: int = 20, offset: int = 0, before: str | None = None
+    ) -> TaskPage:
+        """As `list`, with every filter there is; ``before`` goes on below a page's ``more``."""
         if limit < 1 or offset < 0:
             raise ValueError("limit must be at least 1 and offset at least 0")
-        which = TaskFilter(environment, queue, status)
-        return await self._services.storage.list_tasks(which, limit=limit, offset=offset)
+        return await self._services.storage.list_tasks(which, limit=limit, offset=offset, before=before)
 
     async def delete(self, task_id: str, *, environment: Environment = Environment.LIVE) -> None:
         """Delete a pending task. When this returns, it will never be delivered.
@@ -179,7 +326,7 @@ class Engine:
             supervisors=self._root.supervisors,
             attempts_in_flight=services.capacity.in_use,
             writes_waiting=services.committer.waiting,
-            intake_bytes=self._intake,
+            intake_bytes=self._intake_bytes,
             commits=services.committer.commits,
             units=services.committer.units,
         )
@@ -198,6 +345,11 @@ class Engine:
         self.begin_drain()
         with trio.move_on_after(grace):
             await self._services.capacity.wait_idle()
+
+    def dismiss(self) -> None:
+        """Who waits for a task's end or reads events is told that the service ends, and lets go."""
+        self._services.feed.close()
+        self._services.waiters.close()
 
     @property
     def quarantined(self) -> Sequence[str]:
@@ -247,16 +399,44 @@ class Engine:
             raise NotFoundError(f"there is no task {task_id}")
         return stored
 
-    def _refuse_forbidden(self, webhook_url: str) -> None:
+    def _refuse_forbidden(self, news: Sequence[NewTask], *, keys: bool = True) -> None:
         """What the guard can see without a look-up; it looks again at every connect."""
-        runner = self._services.runner
-        if isinstance(runner, WebhookRunner):
-            refusal = runner.guard.refusal_at_creation(parse_target(webhook_url))
-            if refusal is not None:
-                raise ValidationError([FieldError("webhook_url", refusal)])
+        wrong = []
+        for place, new in enumerate(news):
+            prefix = "" if keys else f"tasks[{place}]."
+            for field in ("webhook_url", "callback_url"):
+                refusal = self.forbidden(getattr(new, field))
+                if refusal is not None:
+                    wrong.append(FieldError(prefix + field, refusal))
+            if not keys and new.idempotency_key is not None:
+                wrong.append(FieldError(f"{prefix}idempotency_key", "must not be given here"))
+        if wrong:
+            raise ValidationError(wrong)
 
-    def _intake_done(self, size: int) -> None:
-        self._intake -= size
+    def forbidden(self, url: str | None) -> str | None:
+        """Why a webhook may not go to a URL, as far as that shows in it."""
+        runner = self._services.runner
+        if url is None or not isinstance(runner, WebhookRunner):
+            return None
+        return runner.guard.refusal_at_creation(parse_target(url))
+
+    @contextmanager
+    def _room_for(self, size: int) -> Iterator[Callable[[], None]]:
+        """Payload bytes on their way to disk, until what this gives is called or the block fails."""
+        if self._intake_bytes + size > MAX_INTAKE_BYTES:
+            raise OverloadedError("too many bytes are on their way to disk; try again soon")
+        self._intake_bytes += size
+        back = [size]
+
+        def given_back() -> None:
+            while back:
+                self._intake_bytes -= back.pop()
+
+        try:
+            yield given_back
+        except BaseException:
+            given_back()
+            raise
 
 
 @asynccontextmanager
@@ -304,12 +484,19 @@ async def open_engine(
                 runner=run,
                 capacity=Capacity(max_attempts),
                 waiters=Waiters(),
+                feed=Feed(f"{random.getrandbits(40):010x}"),
+                meter=Meter(),
+                holds=Holds(),
+                policies=Policies(store),
                 sizes=sizes or Sizes(),
             )
             async with trio.open_nursery() as nursery:
                 root = Root(services)
                 engine = Engine(services, root, secrets)
+                await engine.keys.load()
                 await nursery.start(root.run)
+                nursery.start_soon(Janitor(services).run)
+                await nursery.start(engine.scheduler.run)
                 try:
                     yield engine
                     await engine.drain(grace)

@@ -33,10 +33,20 @@ class IdMinter:
         self._random_bits = random_bits
         self._last = floor
 
+    @property
+    def last(self) -> int:
+        """The highest sequence in use: of the latest id, or the floor."""
+        return self._last
+
     def mint(self, now: Instant, prefix: str = "task_") -> str:
         """An id above every one before it. A burst of over 32,768 in a millisecond borrows from the next."""
         self._last = max(self._last + 1, now // 1000 << _COUNTER_BITS)
         return prefix + _base32(self._last) + _base32(self._random_bits(65))
+
+
+def first_sequence_at(instant: Instant) -> int:
+    """No id made at that instant or later has a lower sequence."""
+    return max(0, instant // 1000 << _COUNTER_BITS)
 
 
 def sequence_of(task_id: str) -> int | None:

@@ -11,10 +11,22 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from aq.instants import Instant, from_seconds
+from aq.errors import FieldError, ValidationError
+from aq.instants import Instant, from_datetime, from_seconds
 from aq.outcome import AttemptStatus, ErrorType, Outcome
 from aq.policy import QueuePolicy
-from aq.task import Attempt, FailureReason, NewTask, QueueKey, Status, Task
+from aq.task import (
+    DEFAULT_PRIORITY,
+    NO_OPTIONS,
+    Attempt,
+    Environment,
+    FailureReason,
+    NewTask,
+    Options,
+    QueueKey,
+    Status,
+    Task,
+)
 
 
 class Event(StrEnum):
@@ -25,16 +37,21 @@ class Event(StrEnum):
     SUCCEEDED = "succeeded"
     RETRIED = "retried"
     EXHAUSTED = "exhausted"
+    EXPIRED = "expired"
+    REVIVED = "revived"
     DELETED = "deleted"
 
 
 TRANSITIONS: Final[Mapping[tuple[Status | None, Event], Status | None]] = {
     (None, Event.SUBMITTED): Status.PENDING,
     (Status.PENDING, Event.STARTED): Status.ACTIVE,
+    (Status.PENDING, Event.EXPIRED): Status.FAILED,
     (Status.PENDING, Event.DELETED): None,
     (Status.ACTIVE, Event.SUCCEEDED): Status.COMPLETED,
     (Status.ACTIVE, Event.RETRIED): Status.PENDING,
     (Status.ACTIVE, Event.EXHAUSTED): Status.FAILED,
+    (Status.ACTIVE, Event.EXPIRED): Status.FAILED,
+    (Status.FAILED, Event.REVIVED): Status.PENDING,
 }
 """(state, event) → state; None is "no such task". What is not listed cannot happen."""
 
@@ -45,8 +62,33 @@ MAX_RETRY_AFTER: Final = 86_400
 """A receiver may ask for at most a day (seconds)."""
 
 
-def submitted(new: NewTask, *, task_id: str, queue: QueueKey, now: Instant, traceparent: str | None) -> Task:
-    """The task that a request makes, due ``delay`` seconds from now."""
+MAX_AHEAD: Final = 31_536_000
+"""``run_at`` may lie at most a year ahead (seconds)."""
+
+
+def submitted(
+    new: NewTask,
+    *,
+    task_id: str,
+    queue: QueueKey,
+    now: Instant,
+    wall_ahead: int = 0,
+    traceparent: str | None = None,
+    schedule_id: str | None = None,
+    slot: Instant | None = None,
+) -> Task:
+    """The task that a request makes, due ``delay`` seconds from now or when the wall clock shows ``run_at``.
+
+    ``wall_ahead`` is by how much the wall clock is ahead of the service clock, in microseconds. Raises
+    ValidationError for times that cannot be meant.
+    """
+    run_at = None if new.run_at is None else from_datetime(new.run_at)
+    due_at = now + from_seconds(new.delay) if run_at is None else max(now, run_at - wall_ahead)
+    if due_at - now > from_seconds(MAX_AHEAD):
+        raise ValidationError([FieldError("run_at", "must be at most 365 days ahead")])
+    expires_at = None if new.expires_in is None else now + from_seconds(new.expires_in)
+    if expires_at is not None and expires_at <= due_at:
+        raise ValidationError([FieldError("expires_in", "must be longer than the task waits for its start")])
     return Task(
         id=task_id,
         queue=queue,
@@ -54,11 +96,28 @@ def submitted(new: NewTask, *, task_id: str, queue: QueueKey, now: Instant, trac
         priority=new.priority,
         delay=new.delay,
         created_at=now,
-        due_at=now + from_seconds(new.delay),
+        due_at=due_at,
         max_retries=new.max_retries,
         timeout=new.timeout,
         traceparent=traceparent,
+        ordering_key=new.ordering_key,
+        options=_options(new, run_at, schedule_id, slot),
+        expires_at=expires_at,
     )
+
+
+def _options(new: NewTask, run_at: Instant | None, schedule_id: str | None, slot: Instant | None) -> Options:
+    options = Options(
+        method=new.method,
+        headers=tuple(new.headers),
+        run_at=run_at,
+        expires_in=new.expires_in,
+        callback_url=new.callback_url,
+        tags=new.tags,
+        schedule_id=schedule_id,
+        slot=slot,
+    )
+    return NO_OPTIONS if options == NO_OPTIONS else options
 
 
 def started(task: Task, now: Instant) -> Task:
@@ -106,32 +165,79 @@ def interrupted(task: Task, policy: QueuePolicy, *, now: Instant, chance: float)
     return ended(task, outcome, policy, now=now, chance=chance)
 
 
+def expired(task: Task, *, now: Instant) -> Task:
+    """Its time ran out while it waited: failed, without another attempt."""
+    return _settled(
+        task,
+        Event.EXPIRED,
+        finished_at=now,
+        failure_reason=FailureReason.EXPIRED,
+        error_type=ErrorType.EXPIRED,
+    )
+
+
+def revived(task: Task, *, now: Instant) -> Task:
+    """A failed task waits again, due now: history and numbers go on, allowances are fresh."""
+    expires_in = task.options.expires_in
+    return _settled(
+        task,
+        Event.REVIVED,
+        due_at=now,
+        failures=0,
+        unknowns=0,
+        finished_at=None,
+        failure_reason=None,
+        callback_id=None,
+        expires_at=None if expires_in is None else now + from_seconds(expires_in),
+    )
+
+
+def callback(task: Task, *, callback_id: str, now: Instant) -> Task:
+    """The delivery that tells ``callback_url`` of a task's end: a task beside its queue, with its retries."""
+    if task.options.callback_url is None or not task.status.final:
+        raise ValueError(f"{task.id} has no end to tell of, or nobody to tell")
+    return Task(
+        id=callback_id,
+        queue=QueueKey(Environment.CALLBACK, task.queue.name),
+        webhook_url=task.options.callback_url,
+        priority=DEFAULT_PRIORITY,
+        delay=0,
+        created_at=now,
+        due_at=now,
+        traceparent=task.traceparent,
+        options=Options(tells_of=task.id),
+    )
+
+
+def in_force(task: Task, policy: QueuePolicy) -> tuple[int, float]:
+    """The max_retries and timeout (seconds) that hold for a task: its own, else its queue's."""
+    return (
+        policy.max_retries if task.max_retries is None else task.max_retries,
+        policy.timeout if task.timeout is None else task.timeout,
+    )
+
+
 def _judged(task: Task, outcome: Outcome, policy: QueuePolicy, now: Instant, chance: float) -> Task:
     if outcome.succeeded:
-        return _left_active(task, Event.SUCCEEDED, failures=task.failures, unknowns=0, finished_at=now)
+        return _settled(task, Event.SUCCEEDED, unknowns=0, finished_at=now, error_type=None)
     unknown = outcome.status is AttemptStatus.UNKNOWN
     unknowns = task.unknowns + 1 if unknown else 0
     forgiven = unknown and unknowns <= UNKNOWNS_FORGIVEN
     failures = task.failures if forgiven else task.failures + 1
-    max_retries = policy.max_retries if task.max_retries is None else task.max_retries
-    if outcome.final or failures > max_retries:
+    known = {"failures": failures, "unknowns": unknowns, "error_type": outcome.error_type}
+    if outcome.final or failures > in_force(task, policy)[0]:
         reason = FailureReason.GONE if outcome.final else FailureReason.EXHAUSTED
-        return _left_active(
-            task,
-            Event.EXHAUSTED,
-            failures=failures,
-            unknowns=unknowns,
-            finished_at=now,
-            failure_reason=reason,
-        )
+        return _settled(task, Event.EXHAUSTED, **known, finished_at=now, failure_reason=reason)
     wait = 0 if forgiven else policy.retry_wait_us(failures, chance)
     asked = from_seconds(min(outcome.retry_after or 0, MAX_RETRY_AFTER))
-    return _left_active(
-        task, Event.RETRIED, failures=failures, unknowns=unknowns, due_at=now + max(wait, asked)
-    )
+    due_at = now + max(wait, asked)
+    if task.expires_at is not None and task.expires_at <= due_at:
+        reason = FailureReason.EXPIRED
+        return _settled(task, Event.EXPIRED, **known, finished_at=now, failure_reason=reason)
+    return _settled(task, Event.RETRIED, **known, due_at=due_at)
 
 
-def _left_active(task: Task, event: Event, **changes: Any) -> Task:
+def _settled(task: Task, event: Event, **changes: Any) -> Task:
     return evolve(
         task,
         status=_after(task, event),

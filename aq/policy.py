@@ -6,13 +6,29 @@ holds for the tasks that wait already.
 
 from __future__ import annotations
 
+import math
+from base64 import b64decode
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from attrs import frozen
+from attrs import field, frozen
 
+from aq.errors import ValidationError
 from aq.instants import from_seconds
-from aq.rules import Flag, Integer, Number, OneOf, enforce
+from aq.rules import (
+    Flag,
+    Integer,
+    Items,
+    Number,
+    OneOf,
+    Optional,
+    Text,
+    enforce,
+    given,
+    object_schema,
+    structure,
+)
 
 
 class Backoff(StrEnum):
@@ -26,6 +42,61 @@ class Backoff(StrEnum):
     """delay, always"""
 
 
+@frozen
+class RateLimit:
+    """Starts per second, and how many may come at once after a pause. Raises ValidationError."""
+
+    per_second: Annotated[float, Number(0.001, 100_000)]
+    burst: Annotated[int | None, Optional(Integer(1, 100_000))] = None
+    """None becomes one second's worth."""
+
+    def __attrs_post_init__(self) -> None:
+        enforce(self)
+        if self.burst is None:
+            object.__setattr__(self, "burst", math.ceil(self.per_second))
+
+
+@frozen
+class _Rate:
+    """A `RateLimit`, or an object with its fields."""
+
+    def accept(self, value: object) -> RateLimit:
+        if isinstance(value, RateLimit):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError('must be an object such as {"per_second": 5, "burst": 10}')
+        try:
+            return structure(value, RateLimit)
+        except ValidationError as error:
+            raise ValueError(f"is wrong: {error}") from None
+
+    def schema(self) -> dict[str, Any]:
+        return object_schema(RateLimit)
+
+
+_FOUR: Final = "[A-Za-z0-9+/]{4}"
+_WHSEC: Final = Text(
+    rf"whsec_(?:{_FOUR}){{8,20}}(?:[A-Za-z0-9+/]{{3}}=|(?:{_FOUR})?(?:[A-Za-z0-9+/]{{2}}==)?)",
+    "whsec_ followed by 24 to 64 bytes in base64",
+)
+
+
+@frozen
+class _SigningSecret:
+    """``whsec_`` and a key of 24 to 64 bytes in base64."""
+
+    def accept(self, value: object) -> str:
+        try:
+            if isinstance(value, str) and 24 <= len(b64decode(value[6:], validate=True)) <= 64:
+                return _WHSEC.accept(value)
+        except ValueError:
+            pass  # told below, without a word of the value
+        raise ValueError(f"must be {_WHSEC.meaning}")
+
+    def schema(self) -> dict[str, Any]:
+        return _WHSEC.schema()
+
+
 @frozen(kw_only=True)
 class QueuePolicy:
     """Raises ValidationError naming every wrong field. Spans are in seconds."""
@@ -37,7 +108,18 @@ class QueuePolicy:
     retry_jitter: Annotated[float, Number(0, 1)] = 0.1
     timeout: Annotated[float, Number(1, 900)] = 30
     concurrency: Annotated[int, Integer(1, 10_000)] = 50
+    destination_concurrency: Annotated[int | None, Optional(Integer(1, 10_000))] = None
+    """Attempts in flight per destination (scheme, host, port); None is "no limit but concurrency"."""
+    rate_limit: Annotated[RateLimit | None, Optional(_Rate())] = field(default=None, converter=given)
     paused: Annotated[bool, Flag()] = False
+    retention_completed: Annotated[float, Number(0, 31_536_000)] = 86_400
+    retention_failed: Annotated[float, Number(0, 31_536_000)] = 1_209_600
+    retention_max_tasks: Annotated[int, Integer(0, 1_000_000_000)] = 1_000_000
+    """Finished tasks kept at most, whatever their age."""
+    signing_secrets: Annotated[tuple[str, ...] | None, Optional(Items(_SigningSecret(), 1, 2))] = field(
+        default=None, converter=given, repr=False
+    )
+    """One or two ``whsec_…`` that all sign; None: the service's."""
 
     def __attrs_post_init__(self) -> None:
         enforce(self)

@@ -1,36 +1,114 @@
-"""Queues as the front door shows them: made, read, changed, paused, deleted."""
+"""Queues as the front door shows them: made, read, changed, paused, purged, retried, deleted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
-from aq.actors.messages import Configure, Create, Drop, Reply, Request
+from aq.actors.chores import failed_tasks
+from aq.actors.claims import Answered, Claims
+from aq.actors.messages import Clear, Configure, Create, Drop, Reply, Request, ReviveAll
+from aq.actors.meter import Rates
 from aq.actors.record import no_such_queue
 from aq.actors.root import Root
+from aq.actors.services import Services
 from aq.errors import FieldError, ValidationError
+from aq.instants import Instant, from_datetime
+from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
-from aq.rules import QUEUE_NAME, structure, unstructure
-from aq.storage.protocol import Storage
-from aq.task import Environment, Queue, QueueKey
+from aq.rules import (
+    QUEUE_NAME,
+    Flag,
+    Integer,
+    Moment,
+    OneOf,
+    Optional,
+    enforce,
+    given,
+    structure,
+    unstructure,
+)
+from aq.storage.protocol import Backlog
+from aq.task import DESTINATION, TAG, Environment, Queue, QueueKey, Revival
 
 LIVE = Environment.LIVE
+
+
+@frozen
+class QueueView:
+    """A queue, how its pending tasks stand, and its pace over the last minute (per second)."""
+
+    queue: Queue
+    backlog: Backlog
+    rates: Rates
+    at: Instant
+
+
+@frozen(kw_only=True)
+class Retry:
+    """Which failed tasks of a queue are to be retried; None is "any". Raises ValidationError."""
+
+    tag: Annotated[str | None, Optional(TAG)] = None
+    error_type: Annotated[ErrorType | None, Optional(OneOf(ErrorType))] = field(default=None, converter=given)
+    destination: Annotated[str | None, Optional(DESTINATION)] = None
+    failed_after: Annotated[datetime | None, Optional(Moment())] = field(default=None, converter=given)
+    failed_before: Annotated[datetime | None, Optional(Moment())] = field(default=None, converter=given)
+    limit: Annotated[int | None, Optional(Integer(1, 1_000_000_000))] = None
+    """At most so many, those created first."""
+    dry_run: Annotated[bool, Flag()] = False
+    """Only count."""
+
+    def __attrs_post_init__(self) -> None:
+        enforce(self)
+
+    def revival(self, now: Instant) -> Revival:
+        """What has failed by now."""
+        return Revival(
+            failed_by=now + 1,
+            tag=self.tag,
+            error_type=self.error_type,
+            destination=self.destination,
+            failed_after=None if self.failed_after is None else from_datetime(self.failed_after),
+            failed_before=None if self.failed_before is None else from_datetime(self.failed_before),
+            remaining=self.limit,
+        )
 
 
 class Queues:
     """``engine.queues``. The fields of a policy are those of `QueuePolicy`; spans are in seconds."""
 
-    def __init__(self, root: Root, storage: Storage, refuse_if_unwritable: Callable[[], None]) -> None:
+    def __init__(
+        self, root: Root, services: Services, claims: Claims, refuse_if_unwritable: Callable[[], None]
+    ) -> None:
         self._root = root
-        self._storage = storage
+        self._services = services
+        self._storage = services.storage
+        self._claims = claims
         self._refuse_if_unwritable = refuse_if_unwritable
 
     async def create(self, name: str, *, environment: Environment = LIVE, **fields: Any) -> Queue:
         """Make a queue before its first task. Raises ValidationError; ConflictError when it exists."""
+        return (await self.make(name, environment=environment, **fields)).value
+
+    async def make(
+        self,
+        name: str,
+        *,
+        environment: Environment = LIVE,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Answered[Queue]:
+        """As `create`, and whether an earlier request with this key got this answer."""
         policy = changed(QueuePolicy(), {"name": name, **fields})
-        return await self._changed(QueueKey(environment, name), lambda reply: Create(policy, reply))
+        claiming = self._claims.claiming(environment, idempotency_key, "queue", name, policy)
+        return await self._claims.once(
+            claiming,
+            Queue,
+            lambda: self._changed(QueueKey(environment, name), lambda reply: Create(policy, reply, claiming)),
+        )
 
     async def get(self, name: str, *, environment: Environment = LIVE) -> Queue:
         """A queue with its counts. Raises NotFoundError."""
@@ -43,6 +121,26 @@ class Queues:
     async def list(self, *, environment: Environment = LIVE) -> Sequence[Queue]:
         """Every queue, by name."""
         return await self._storage.queues(environment)
+
+    async def view(self, queue: Queue) -> QueueView:
+        """A queue with its pace."""
+        key, now = queue.key, self._services.clock.now()
+        backlogs = await self._storage.backlogs(key.environment, now, key.name)
+        return QueueView(queue, backlogs.get(key.name, Backlog()), self._services.meter.rates(key, now), now)
+
+    async def views(self, *, environment: Environment = LIVE) -> Sequence[QueueView]:
+        """Every queue with its pace, by name."""
+        now = self._services.clock.now()
+        backlogs = await self._storage.backlogs(environment, now)
+        return [
+            QueueView(
+                queue,
+                backlogs.get(queue.key.name, Backlog()),
+                self._services.meter.rates(queue.key, now),
+                now,
+            )
+            for queue in await self.list(environment=environment)
+        ]
 
     async def update(self, name: str, *, environment: Environment = LIVE, **fields: Any) -> Queue:
         """Change some fields; they hold for waiting tasks at once. Raises ValidationError, NotFoundError."""
@@ -73,13 +171,53 @@ class Queues:
         await self._root.ask(QueueKey(environment, name), Drop(reply))
         await reply.wait()
 
+    async def purge(self, name: str, *, environment: Environment = LIVE, dry_run: bool = False) -> int:
+        """Every pending task is gone: when this returns none of them will be delivered. Returns how many.
+
+        They are deleted in small steps from then on. With ``dry_run`` they are only counted. Raises
+        NotFoundError.
+        """
+        queue = await self.get(name, environment=environment)
+        if dry_run:
+            return queue.counts.pending
+        self._refuse_if_unwritable()
+        reply = Reply[int]()
+        await self._root.ask(queue.key, Clear(reply))
+        return await reply.wait()
+
+    async def retry(
+        self,
+        name: str,
+        which: Retry | None = None,
+        *,
+        environment: Environment = LIVE,
+        idempotency_key: str | None = None,
+    ) -> Answered[int]:
+        """Failed tasks wait again, as `Engine.retry` has it, in small steps from now on. Returns how many.
+
+        Raises NotFoundError, and ConflictError while an earlier retry of this queue is under way.
+        """
+        which = which or Retry()
+        await self.get(name, environment=environment)
+        key = QueueKey(environment, name)
+
+        async def ask() -> int:
+            revival = which.revival(self._services.clock.now())
+            count = await self._storage.count_tasks(failed_tasks(environment, name, revival))
+            count = count if which.limit is None else min(count, which.limit)
+            if which.dry_run:
+                return count
+            self._refuse_if_unwritable()
+            reply = Reply[int]()
+            await self._root.ask(key, ReviveAll(revival, count, reply, claiming))
+            return await reply.wait()
+
+        claiming = self._claims.claiming(environment, idempotency_key, "retry queue", name, which)
+        return await self._claims.once(claiming, int, ask)
+
     async def policy(self, key: QueueKey) -> QueuePolicy:
         """The policy in force; a queue that is not there yet would have the default one."""
-        policy = self._root.policy(key)
-        if policy is None:
-            queue = await self._storage.queue(key)
-            policy = queue.policy if queue is not None else QueuePolicy()
-        return policy
+        return await self._services.policies.of(key)
 
     async def _changed(self, key: QueueKey, request: Callable[[Reply[Queue]], Request]) -> Queue:
         self._refuse_if_unwritable()

@@ -2,13 +2,16 @@
 
 A field declares its rule in its type, ``priority: Annotated[int, Integer(1, 10)]``. `enforce` checks an
 object built in Python, `structure` builds one from JSON through cattrs. Both name every wrong field at once,
-and neither coerces: the text ``"5"``, the number ``5.0`` and ``true`` are not the integer 5.
+and neither coerces: the text ``"5"``, the number ``5.0`` and ``true`` are not the integer 5. `object_schema`
+tells the same rules as JSON Schema, as far as JSON Schema can say them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
@@ -30,6 +33,9 @@ class Rule(Protocol):
     def accept(self, value: object) -> Any:
         """The value, typed; raises ValueError with what it must be, worded to follow the field's name."""
 
+    def schema(self) -> dict[str, Any]:
+        """The rule as JSON Schema (2020-12): whatever is accepted as JSON is valid by it."""
+
 
 @frozen
 class Integer:
@@ -42,6 +48,9 @@ class Integer:
         if type(value) is not int or not self.least <= value <= self.most:
             raise ValueError(f"must be an integer from {self.least:,} to {self.most:,}")
         return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
 @frozen
@@ -56,6 +65,9 @@ class Number:
             raise ValueError(f"must be a number from {self.least:,} to {self.most:,}")
         return value  # type: ignore[return-value]
 
+    def schema(self) -> dict[str, Any]:
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
+
 
 @frozen
 class Flag:
@@ -65,6 +77,9 @@ class Flag:
         if type(value) is not bool:
             raise ValueError("must be true or false")
         return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
 
 
 @frozen
@@ -79,6 +94,9 @@ class Text:
             raise ValueError(f"must be {self.meaning}")
         return value
 
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": whole(self.pattern), "description": self.meaning}
+
 
 @frozen
 class OneOf:
@@ -90,6 +108,53 @@ class OneOf:
         if not isinstance(value, str) or value not in set(self.words):
             raise ValueError(f"must be one of {', '.join(self.words)}")
         return self.words(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": [str(word) for word in self.words]}
+
+
+@frozen
+class Items:
+    """A list of so many values, none twice; becomes a tuple."""
+
+    rule: Rule
+    least: int
+    most: int
+
+    def accept(self, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or not self.least <= len(value) <= self.most:
+            raise ValueError(f"must be a list of {self.least:,} to {self.most:,}")
+        try:
+            return tuple(dict.fromkeys(self.rule.accept(item) for item in value))
+        except ValueError as error:
+            raise ValueError(f"has an item that {error}") from None
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "array",
+            "items": self.rule.schema(),
+            "minItems": self.least,
+            "maxItems": self.most,
+        }
+
+
+@frozen
+class Moment:
+    """An instant: RFC 3339 text with its offset, or an aware datetime; becomes a datetime."""
+
+    def accept(self, value: object) -> datetime:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value
+        if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+            raise ValueError("must be an RFC 3339 instant such as 2026-01-31T09:30:00Z")
+        try:
+            moment = datetime.fromisoformat(value.upper())
+            return moment.astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise ValueError("must be an RFC 3339 instant such as 2026-01-31T09:30:00Z") from None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time"}
 
 
 @frozen
@@ -106,7 +171,13 @@ class Optional:
         except ValueError as error:
             raise ValueError(f"{error}, or null") from None
 
+    def schema(self) -> dict[str, Any]:
+        return nullable(self.rule.schema())
 
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+PLAIN = r"[^\x00-\x1f\x7f\ud800-\udfff]"
+"""One character of a plain text: no controls, nothing that UTF-8 cannot hold."""
 QUEUE_NAME = Text(r"[A-Za-z0-9._-]{1,128}", "1 to 128 of the characters A-Z a-z 0-9 . _ -")
 
 
@@ -121,12 +192,64 @@ def rules_of(cls: type) -> Mapping[str, Rule]:
     return found
 
 
+def object_schema(cls: type[attrs.AttrsInstance]) -> dict[str, Any]:
+    """What `structure` takes for an attrs class, field by field. What fields say together is not in it."""
+    properties, required = {}, []
+    fields = attrs.fields_dict(cls)
+    for name, rule in rules_of(cls).items():
+        properties[name] = rule.schema()
+        default = fields[name].default
+        if default is attrs.NOTHING:
+            required.append(name)
+        else:
+            properties[name]["default"] = _plain(default, properties[name])
+    shape: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**shape, "required": required} if required else shape
+
+
+def nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What the schema allows, or null."""
+    if not isinstance(schema.get("type"), str):
+        return {"anyOf": [schema, {"type": "null"}]}
+    words = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, "type": [schema["type"], "null"], **words}
+
+
+def whole(pattern: str) -> str:
+    """A pattern for JSON Schema, which searches: it matches the text as a whole.
+
+    Halves of surrogate pairs need no word there: no JSON text can hold one.
+    """
+    text = f"(?:{pattern})" if "|" in pattern else pattern
+    return f"^{text}$".replace(r"\ud800-\udfff", "")
+
+
+def _plain(default: Any, schema: Mapping[str, Any]) -> Any:
+    """A field's default as it stands in JSON."""
+    if isinstance(default, bytes):
+        return json.loads(default)
+    if isinstance(default, tuple):
+        return dict(default) if schema["type"] == "object" else [_plain(item, {}) for item in default]
+    return str(default) if isinstance(default, str) else default
+
+
+def given(value: Any) -> Any:
+    """An attrs converter for a field that takes more than it holds: what its rule makes of it comes later."""
+    return value
+
+
 def enforce(instance: attrs.AttrsInstance) -> None:
-    """For ``__attrs_post_init__``: raises ValidationError naming every field that breaks its rule."""
+    """For ``__attrs_post_init__``: each field becomes what its rule makes of it.
+
+    Raises ValidationError naming every field that breaks its rule.
+    """
     wrong = []
     for name, rule in rules_of(type(instance)).items():
         try:
-            rule.accept(getattr(instance, name))
+            value = getattr(instance, name)
+            accepted = rule.accept(value)
+            if accepted is not value:
+                object.__setattr__(instance, name, accepted)
         except ValueError as error:
             wrong.append(FieldError(name, str(error)))
     if wrong:
@@ -148,6 +271,8 @@ def unstructure(instance: attrs.AttrsInstance) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> list[FieldError]:
+    if isinstance(error, ValidationError):  # of several fields together, by the class itself
+        return list(error.errors)
     if isinstance(error, ForbiddenExtraKeysError):
         return [FieldError(name, "is not a known field") for name in sorted(error.extra_fields)]
     name = next(note.name for note in error.__notes__ if isinstance(note, AttributeValidationNote))

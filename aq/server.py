@@ -15,14 +15,13 @@ import trio
 from attrs import field, frozen
 
 from aq.api.app import create_app
-from aq.api.auth import Keys, hash_key, new_key
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.clock import ServiceClock
 from aq.engine import Engine, open_engine
 from aq.errors import AsyncQueueError
+from aq.keys import new_key
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-_KEY_SETTING: Final = "api_key"
 _SPARE_FILES: Final = 200
 """Open files that no attempt may take."""
 _STEP_SECONDS: Final = 1
@@ -66,8 +65,8 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             max_attempts=attempts,
             grace=0,  # by then they had it, with the listeners open
         ) as engine:
-            keys, made = await _keys(engine, settings)
-            app = create_app(engine, keys, dev=settings.dev)
+            made = await _first_key(engine, settings)
+            app = create_app(engine, dev=settings.dev)
             async with open_front(app, listeners, max_connections=connections):
                 say(_greeting(settings, _url(listeners), made))
                 await _run(engine, signals, settings.grace)
@@ -88,6 +87,7 @@ async def _run(engine: Engine, signals: AsyncIterator[int], grace: float) -> Non
         logger.info("%s: taking no more work, finishing what runs", signal.Signals(number).name)
         nursery.start_soon(_end_at_once, signals)
         await engine.drain(grace)
+        engine.dismiss()
         nursery.cancel_scope.cancel()
 
 
@@ -127,19 +127,17 @@ class BootClock(trio.abc.Clock):
         return deadline - self.current_time()
 
 
-async def _keys(engine: Engine, settings: Settings) -> tuple[Keys, str | None]:
-    """The valid keys, and the one made just now, to be shown this once."""
-    stored = [value for name, value in (await engine.settings()).items() if name == _KEY_SETTING]
-    if settings.api_key is not None:
-        return Keys([hash_key(settings.api_key), *stored]), None
-    if settings.dev:
-        key = new_key()
-        return Keys([hash_key(key), *stored]), key
-    if stored:
-        return Keys(stored), None
-    key = new_key()
-    await engine.put_setting(_KEY_SETTING, hash_key(key))
-    return Keys.of([key]), key
+async def _first_key(engine: Engine, settings: Settings) -> str | None:
+    """See that somebody can manage keys; the key made for that just now, to be shown this once.
+
+    What the operator set, and the key of a ``dev`` run, are valid as long as this process runs and are not
+    stored.
+    """
+    made = new_key() if settings.dev and settings.api_key is None else None
+    if (unstored := settings.api_key or made) is not None:
+        engine.keys.add_operator_key(unstored)
+        return made
+    return await engine.keys.first_key()
 
 
 def share_files(limit: int, attempts: int) -> tuple[int, int]:

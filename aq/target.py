@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 
 MAX_LENGTH: Final = 2_048
 _URL: Final = re.compile(
-    r"(?P<scheme>https?)://"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?)"
+    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)"
     r"(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[!-\"$-~]*)?"
-    r"(?P<query>\?[!-\"$-~]*)?",
-    re.IGNORECASE,
+    r"(?P<query>\?[!-\"$-~]*)?"
 )
+PATTERN: Final = re.sub(r"\?P<[a-z]+>", "?:", _URL.pattern)
+"""What a webhook URL matches as a whole, without groups that have names."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 

@@ -7,20 +7,43 @@ a task moves from state to state stands in `aq.lifecycle`.
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from functools import lru_cache
+from typing import Annotated, Any, Final, NamedTuple
 
 from attrs import field, frozen
 
+from aq.errors import FieldError, ValidationError
 from aq.instants import Instant
 from aq.outcome import AttemptStatus, ErrorType, Timing
 from aq.policy import QueuePolicy
-from aq.rules import QUEUE_NAME, Integer, Optional, enforce
-from aq.target import parse_target
+from aq.rules import PLAIN, QUEUE_NAME, Integer, Items, Moment, OneOf, Optional, Text, enforce, given, whole
+from aq.target import MAX_LENGTH, PATTERN, parse_target
 
 MAX_PAYLOAD_BYTES = 1 << 20
 MAX_PAYLOAD_NESTING = 64
+DESTINATION: Final = Text(r"https?://[!-~]{1,300}", "a destination such as https://example.com")
+DEFAULT_PRIORITY: Final = 5
+MAX_HEADERS: Final = 32
+MAX_HEADER_BYTES: Final = 8 << 10
+ORDERING_KEY: Final = Text(f"{PLAIN}{{1,256}}", "1 to 256 characters without controls")
+TAG: Final = Text(f"{PLAIN}{{1,64}}", "1 to 64 characters without controls")
+IDEMPOTENCY_KEY: Final = Text(r"[ -~]{1,255}", "1 to 255 printable ASCII characters")
+RESERVED_HEADERS: Final = frozenset(
+    {
+        *("connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("host", "content-length", "content-type", "user-agent", "traceparent"),
+    }
+)
+"""Hop-by-hop, framing, and our own."""
+RESERVED_PREFIXES: Final = ("webhook-", "x-asyncqueue-")
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_HEADER_VALUE: Final = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
 
 
 class Environment(StrEnum):
@@ -28,6 +51,9 @@ class Environment(StrEnum):
 
     LIVE = "live"
     TEST = "test"
+    """The sandbox: tasks are accepted and never delivered."""
+    CALLBACK = "callback"
+    """Within the service: beside each live queue, the deliveries that tell of its tasks' ends."""
 
 
 class Status(StrEnum):
@@ -48,6 +74,17 @@ class FailureReason(StrEnum):
 
     EXHAUSTED = "exhausted"
     GONE = "gone"
+    EXPIRED = "expired"
+
+
+class Method(StrEnum):
+    """How the webhook is asked. A GET sends no body."""
+
+    POST = "POST"
+    GET = "GET"
+    PUT = "PUT"
+    PATCH = "PATCH"
+    DELETE = "DELETE"
 
 
 class QueueKey(NamedTuple):
@@ -58,6 +95,12 @@ class QueueKey(NamedTuple):
 
     def __str__(self) -> str:
         return self.name if self.environment is Environment.LIVE else f"{self.environment}:{self.name}"
+
+
+@lru_cache(maxsize=4_096)
+def destination_of(webhook_url: str) -> str:
+    """``scheme://host[:port]`` of a webhook URL: one text per destination, however many tasks go there."""
+    return sys.intern(str(parse_target(webhook_url).destination))
 
 
 class JsonText(bytes):
@@ -75,6 +118,9 @@ class _Payload:
             raise ValueError(f"must be at most {MAX_PAYLOAD_BYTES:,} bytes of JSON")
         return value
 
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object"}
+
 
 class _WebhookUrl:
     """An absolute http or https URL; where it may lead is the guard's business, not the task's."""
@@ -84,6 +130,51 @@ class _WebhookUrl:
             raise ValueError("must be an absolute http:// or https:// URL")
         parse_target(value)
         return value
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": MAX_LENGTH, "pattern": whole(PATTERN)}
+
+
+@frozen
+class _Headers:
+    """Extra headers for the webhook: names and values that go over the wire as they are."""
+
+    def accept(self, value: object) -> Headers:
+        pairs = value if isinstance(value, Headers) else _pairs(value)
+        names = [name.lower() for name, _ in pairs]
+        if len(pairs) > MAX_HEADERS or len(set(names)) < len(names):
+            raise ValueError(f"must be at most {MAX_HEADERS} headers, none of them twice")
+        for name, (raw, text) in zip(names, pairs, strict=True):
+            if not _HEADER_NAME.fullmatch(raw):
+                raise ValueError(f"has a name that no header can have: {raw[:64]!a}")
+            if name in RESERVED_HEADERS or name.startswith(RESERVED_PREFIXES):
+                raise ValueError(f"must not set {name}: the service or the connection does")
+            if not _HEADER_VALUE.fullmatch(text):
+                raise ValueError(f"has a value for {name} that is not plain printable ASCII")
+        if sum(len(name) + len(text) for name, text in pairs) > MAX_HEADER_BYTES:
+            raise ValueError(f"must be at most {MAX_HEADER_BYTES:,} bytes in all")
+        return Headers(zip(names, (text for _, text in pairs), strict=True))
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "maxProperties": MAX_HEADERS,
+            "propertyNames": {"pattern": whole(_HEADER_NAME.pattern)},
+            "additionalProperties": {"type": "string", "pattern": whole(_HEADER_VALUE.pattern)},
+        }
+
+
+class Headers(tuple[tuple[str, str], ...]):
+    """(name in lower case, value), checked already."""
+
+
+def _pairs(value: object) -> list[tuple[str, str]]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be an object of names and values")
+    pairs = list(value.items())
+    if not all(isinstance(name, str) and isinstance(text, str) for name, text in pairs):
+        raise ValueError("must be an object whose values are strings")
+    return pairs
 
 
 def _encoded(value: Any) -> Any:
@@ -110,20 +201,56 @@ def nesting(value: object) -> int:
 class NewTask:
     """A task as asked for. Raises ValidationError naming every wrong field.
 
-    ``payload`` is a mapping that JSON can hold (it becomes JSON text here, once). ``delay`` is in whole
-    seconds; a higher ``priority`` goes first; ``max_retries`` and ``timeout`` (seconds) override the queue's.
+    ``payload`` is a mapping that JSON can hold (it becomes JSON text here, once). The first attempt is due
+    after ``delay`` whole seconds, or at ``run_at`` (RFC 3339 text or an aware datetime), not both; none
+    starts once ``expires_in`` seconds have passed. A higher ``priority`` goes first; ``max_retries`` and
+    ``timeout`` (seconds) override the queue's. ``headers`` are sent along, and answered as ``***``. Tasks of
+    one ``ordering_key`` run one at a time in the order of their creation. ``callback_url`` is told of the end.
+    The same ``idempotency_key`` within a day is the same task.
     """
 
     queue: Annotated[str, QUEUE_NAME]
     webhook_url: Annotated[str, _WebhookUrl()]
-    payload: Annotated[Any, _Payload()] = field(default=JsonText(b"{}"), converter=_encoded)
+    payload: Annotated[Any, _Payload()] = field(default=JsonText(b"{}"), converter=given)
     delay: Annotated[int, Integer(0, 31_536_000)] = 0
-    priority: Annotated[int, Integer(1, 10)] = 5
+    priority: Annotated[int, Integer(1, 10)] = DEFAULT_PRIORITY
     max_retries: Annotated[int | None, Optional(Integer(0, 100))] = None
     timeout: Annotated[int | None, Optional(Integer(1, 900))] = None
+    run_at: Annotated[datetime | None, Optional(Moment())] = field(default=None, converter=given)
+    expires_in: Annotated[int | None, Optional(Integer(1, 31_536_000))] = None
+    method: Annotated[Method, OneOf(Method)] = field(default=Method.POST, converter=given)
+    headers: Annotated[Headers, _Headers()] = field(default=Headers(), converter=given, repr=False)
+    ordering_key: Annotated[str | None, Optional(ORDERING_KEY)] = None
+    tags: Annotated[tuple[str, ...], Items(TAG, 0, 16)] = field(default=(), converter=given)
+    callback_url: Annotated[str | None, Optional(_WebhookUrl())] = None
+    idempotency_key: Annotated[str | None, Optional(IDEMPOTENCY_KEY)] = None
 
     def __attrs_post_init__(self) -> None:
         enforce(self)
+        if self.run_at is not None and self.delay:
+            raise ValidationError([FieldError("run_at", "must not be given together with delay")])
+
+
+@frozen
+class Options:
+    """What few tasks ask for, together: most share one empty instance. It never changes."""
+
+    method: Method = Method.POST
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    run_at: Instant | None = None
+    """The wall instant asked for; ``Task.due_at`` is where it lies on the service clock."""
+    expires_in: int | None = None
+    """Seconds."""
+    callback_url: str | None = None
+    tags: tuple[str, ...] = ()
+    schedule_id: str | None = None
+    slot: Instant | None = None
+    """Which firing of its schedule it is (wall clock); None for one that was asked for by hand."""
+    tells_of: str | None = None
+    """Of a callback: the task whose end it tells of."""
+
+
+NO_OPTIONS = Options()
 
 
 @frozen
@@ -141,6 +268,8 @@ class Task:
     max_retries: int | None = None
     timeout: int | None = None
     traceparent: str | None = None
+    ordering_key: str | None = None
+    options: Options = NO_OPTIONS
     status: Status = Status.PENDING
     version: int = 1
     attempt: int = 0
@@ -153,6 +282,17 @@ class Task:
     """When the attempt that is running began."""
     finished_at: Instant | None = None
     failure_reason: FailureReason | None = None
+    error_type: ErrorType | None = None
+    """Of the latest attempt, unless it succeeded; EXPIRED when time ran out before one."""
+    expires_at: Instant | None = None
+    """No attempt starts from then on."""
+    callback_id: str | None = None
+    """The delivery that tells of its end."""
+
+    @property
+    def destination(self) -> str:
+        """``scheme://host[:port]``: who is spoken to."""
+        return destination_of(self.webhook_url)
 
 
 @frozen
@@ -186,6 +326,31 @@ class Counts:
 
 
 @frozen
+class Clearing:
+    """A purge that is under way: its pending tasks count as gone, and are deleted in small steps."""
+
+    through: int
+    """The highest id sequence it covers."""
+    spared: tuple[str, ...] = ()
+    """Tasks that were running: not pending then, so not covered."""
+
+
+@frozen(kw_only=True)
+class Revival:
+    """A retry of failed tasks in bulk that is under way, in small steps. None is "any"."""
+
+    failed_by: Instant
+    """What fails later is not covered."""
+    tag: str | None = None
+    error_type: ErrorType | None = None
+    destination: str | None = None
+    failed_after: Instant | None = None
+    failed_before: Instant | None = None
+    remaining: int | None = None
+    """How many more at most."""
+
+
+@frozen
 class Queue:
     """A queue as kept."""
 
@@ -194,3 +359,5 @@ class Queue:
     created_at: Instant
     version: int = 1
     counts: Counts = Counts()
+    clearing: Clearing | None = None
+    revival: Revival | None = None

@@ -9,141 +9,418 @@ A heap that spilled knows a *horizon*: every task up to it is in memory, every t
 order holds across the spill: a newcomer beyond the horizon stays in storage, and before the next start the
 agenda asks to be loaded again when the ready heap has run empty, or when the clock has passed the delayed
 horizon (tasks in storage, of any priority, may be due that no heap knows).
+
+A destination where nothing may start now steps aside with its tasks (`aq.actors.lanes`), and the next load
+leaves it out; order holds among the rest. A rate limit, a full queue or a pause changes when, never who.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from aq.actors.heap import IndexedHeap
+from attrs import frozen
+
+from aq.actors.bucket import TokenBucket
+from aq.actors.heap import Spilling, due_order, running_order
+from aq.actors.holds import FOREVER, Holds
+from aq.actors.lanes import ASIDE, MOST_ASIDE, Lanes
 from aq.instants import Instant
-from aq.policy import QueuePolicy
+from aq.policy import QueuePolicy, RateLimit
 from aq.storage.protocol import Entry, Window
 
 
-def running_order(entry: Entry) -> tuple[int, Instant, str]:
-    """The order among due tasks of one queue."""
-    return (-entry.priority, entry.due_at, entry.id)
+@frozen(kw_only=True)
+class Standing:
+    """Why a waiting task has not started."""
 
-
-def due_order(entry: Entry) -> tuple[Instant, str]:
-    """The order in which tasks become due."""
-    return (entry.due_at, entry.id)
+    paused: bool
+    waits_for_slot: bool
+    """As many of the queue's tasks run as may."""
+    token_at: Instant | None
+    """When the rate limit lets the next task start; None while it lets one."""
+    held_until: Instant | None
+    """When its destination may be tried again; `FOREVER` while the probe is out."""
+    destination_full: bool
+    """As many of the queue's tasks run at its destination as may."""
+    ahead: int
+    """Due tasks in memory that are to start before it; not those of blocked destinations."""
+    ahead_is_exact: bool
+    """Whether storage holds no others."""
 
 
 class Agenda:
     """One queue's waiting and running tasks.
 
-    A fresh agenda is empty and asks to be loaded.
+    A fresh agenda is empty and asks to be loaded. ``holds`` may be shared with other agendas.
     """
 
-    def __init__(self, *, window: int) -> None:
-        self.running: set[str] = set()
-        self._policy = QueuePolicy()
-        self._ready = _Spilling(running_order, window)
-        self._delayed = _Spilling(due_order, window)
+    def __init__(self, *, window: int, holds: Holds, now: Instant) -> None:
+        self.running: dict[str, str] = {}
+        """The destination of each task that has a slot."""
+        self._window = window
+        self._holds = holds
+        self._held = holds.held
+        self._heard = holds.changes
+        self._ready = Spilling(running_order, window)
+        self._delayed = Spilling(due_order, window)
+        self._lanes = Lanes(self._ready, window, self._blocked_until)
+        self._aside = self._lanes.by_destination
+        self._busy: Counter[str] | None = None
+        self._bucket: TokenBucket | None = None
         self._stale = True
+        self._untouched = False
+        self._left_out: frozenset[str] = frozenset()
+        self.adopt(QueuePolicy(), now)
 
+    # -- what is known --------------------------------------------------------------------------------------
     @property
     def waiting(self) -> int:
         """How many waiting tasks are in memory."""
-        return len(self._ready.heap) + len(self._delayed.heap)
+        return len(self._ready.heap) + len(self._delayed.heap) + self._lanes.size
 
     @property
     def spilled(self) -> bool:
         """Whether storage may hold waiting tasks that are not in memory."""
-        return self._stale or self._ready.horizon is not None or self._delayed.horizon is not None
+        horizons = self._ready.horizon is not None or self._delayed.horizon is not None
+        return self._stale or horizons or self._lanes.spilled
 
     @property
     def free_slots(self) -> int:
-        policy = self._policy
-        return 0 if policy.paused else max(0, policy.concurrency - len(self.running))
+        free = self._slots - len(self.running)
+        return free if free > 0 else 0
 
-    def adopt(self, policy: QueuePolicy) -> None:
-        """From now on so many may run at once, and none starts while paused."""
+    def at_rest(self, now: Instant) -> bool:
+        """Nothing waits or runs, and the rate limit has forgotten the past: a successor would do the same."""
+        rests_at = self.rests_at(now)
+        return rests_at is not None and rests_at <= now
+
+    def rests_at(self, now: Instant) -> Instant | None:
+        """When it will be `at_rest` by time alone; None for "not before something happens"."""
+        if self.running or self.waiting or self.spilled:
+            return None
+        return now if self._bucket is None else max(now, self._bucket.full_at())
+
+    def explain(self, entry: Entry, now: Instant) -> Standing:
+        """Where a waiting task stands, whether it is in memory or not. Looks at every task in memory."""
+        place, bucket = running_order(entry), self._bucket
+        return Standing(
+            paused=self._policy.paused,
+            waits_for_slot=len(self.running) >= self._policy.concurrency,
+            token_at=None if bucket is None or bucket.available(now) else bucket.next_at(now),
+            held_until=self._holds.blocked_until(entry.destination, now),
+            destination_full=self._is_full(entry.destination),
+            ahead=sum(running_order(e) < place and e.id != entry.id for e in self._competing(now)),
+            ahead_is_exact=self._knows_all_before(entry, now),
+        )
+
+    # -- what changes ---------------------------------------------------------------------------------------
+    def adopt(self, policy: QueuePolicy, now: Instant) -> None:
+        """This policy holds from now on, for what waits already too."""
         self._policy = policy
+        self._slots = 0 if policy.paused else policy.concurrency
+        self._adopt_rate(policy.rate_limit, now)
+        self._busy = None if policy.destination_concurrency is None else Counter(self.running.values())
+        self._lanes.doubt_all()
+
+    def idle_since(self, instant: Instant) -> None:
+        """Nothing was started since then: the rate limit need not wait for more."""
+        if self._bucket is not None:
+            self._bucket.idle_since(instant)
 
     def invalidate(self) -> None:
         """Memory may differ from storage: load again before the next start."""
         self._stale = True
 
-    def needs_load(self, now: Instant) -> bool:
-        """Whether `load` must come before `start`, for what starts to be the right thing."""
-        if not self.free_slots:
-            return False
-        horizon = self._delayed.horizon
-        return (
-            self._stale
-            or (horizon is not None and horizon[0] <= now)
-            or (self._ready.horizon is not None and not self._ready.heap)
-        )
+    def clear(self) -> None:
+        """Everything that waits, in memory and in storage, is gone. What runs runs on."""
+        self._stale = False
+        self._ready.load((), complete=True)
+        self._delayed.load((), complete=True)
+        self._lanes.clear()
 
-    def load(self, head: Window) -> None:
+    def add(self, entry: Entry, now: Instant) -> None:
+        """A task waits from now on (a new one, or one to be retried); one that runs does not."""
+        if entry.id in self.running:
+            return
+        if (
+            self._aside or entry.id in self._delayed.heap.members
+        ):  # it might be in another heap than it is put into
+            self._discard(entry.id)
+        if entry.due_at > now:
+            if self._delayed.add(entry):
+                self._delayed.trim()
+        elif self._aside:
+            self._add_beside(entry)
+        elif self._ready.add(entry):
+            self._ready.trim()
+
+    def remove(self, task_id: str) -> bool:
+        """A waiting task is gone, from storage too by the next load; False when it was not in memory."""
+        self._untouched = False
+        return self._discard(task_id)
+
+    def finish(self, task_id: str) -> None:
+        """The slot of a task is free again."""
+        destination = self.running.pop(task_id, None)
+        if destination is not None and self._busy is not None:
+            self._busy[destination] -= 1
+            if not self._busy[destination]:
+                del self._busy[destination]
+            self._lanes.doubt(destination)
+
+    # -- loading --------------------------------------------------------------------------------------------
+    def needs_load(self, now: Instant) -> bool:
+        """Whether `load` must come before `start`, for what starts to be the right thing.
+
+        Asked again after a load it may say yes again: when the load showed more destinations to leave out.
+        """
+        if self._most(now) <= 0:
+            return False
+        if self._aside:
+            self._settle(now)
+        if self._is_outdated(now):
+            return True
+        return (self._ready.horizon is not None or bool(self._aside)) and self._has_run_dry(now)
+
+    def aside(self) -> Sequence[str]:
+        """The destinations to leave out of the next load, at most `MOST_ASIDE`.
+
+        Those that have tasks and are blocked; where a destination may have only so many attempts, also the
+        others that have stepped aside, which would soon do so again. If there are more than `MOST_ASIDE`
+        with many tasks, others may have to wait until one of them is free.
+        """
+        lanes = self._aside.items()
+        blocked = [destination for destination, lane in lanes if not lane.open]
+        if self._busy is not None:
+            blocked += [destination for destination, lane in lanes if lane.open]
+        return blocked[:MOST_ASIDE]
+
+    @property
+    def aside_limit(self) -> int:
+        """How many tasks of each destination in `aside` the next load should have."""
+        return max(1, min(ASIDE, self._window // max(1, len(self._aside))))
+
+    def load(self, window: Window, now: Instant) -> None:
         """Take the head of what waits in storage in the place of all that waits in memory.
 
         Everything decided before must be in storage by then: what starts is not pending there any more.
         """
         self._stale = False
-        self._ready.load(head.due, head.due_complete)
-        self._delayed.load(head.upcoming, head.upcoming_complete)
+        self._ready.load(window.due, window.due_complete)
+        self._delayed.load(window.upcoming, window.upcoming_complete)
+        self._lanes.load(window.aside)
+        self._left_out = frozenset(window.aside)
+        self._untouched = True
+        self._settle(now)
 
-    def add(self, entry: Entry, now: Instant) -> None:
-        """A task waits from now on (a new one, or one to be retried)."""
-        (self._ready if entry.due_at <= now else self._delayed).add(entry)
-
-    def remove(self, task_id: str) -> bool:
-        """A waiting task is gone; False when it was not in memory."""
-        return self._ready.heap.discard(task_id) or self._delayed.heap.discard(task_id)
-
+    # -- starting -------------------------------------------------------------------------------------------
     def startable(self, now: Instant) -> int:
-        """How many `start` would give, were there room for all."""
-        while (entry := self._delayed.heap.peek()) is not None and entry.due_at <= now:
-            self._delayed.heap.discard(entry.id)
-            self._ready.add(entry)
-        return min(self.free_slots, len(self._ready.heap))
+        """How many `start` would give at most, were there room for all; 0 when it would give none."""
+        most = self._most(now)
+        if most <= 0:
+            return 0
+        self._surface(now)
+        if self._first(now) is None:
+            return 0
+        return min(most, len(self._ready.heap) + self._lanes.size)
 
     def start(self, now: Instant, room: int) -> list[Entry]:
-        """The next tasks to run, in order, at most ``room``; each takes a slot until `finish`."""
-        starting = []
-        for _ in range(min(room, self.startable(now))):
-            entry = self._ready.heap.pop()
-            self.running.add(entry.id)
-            starting.append(entry)
-        return starting
+        """The next tasks to run, in order, at most ``room``; each takes a slot until `finish`.
 
-    def finish(self, task_id: str) -> None:
-        """The slot of a task is free again."""
-        self.running.discard(task_id)
+        What must not start any more, because its time has run out, is dropped: its end is for others to put.
+        """
+        room = min(room, self._most(now))
+        if room <= 0:
+            return []
+        self._surface(now)
+        plain = self._busy is None and not self._aside and not self._held
+        started = self._take_plainly(now, room) if plain else self._take(now, room)
+        if started:
+            self._untouched = False
+            if self._bucket is not None:
+                self._bucket.take(now, len(started))
+        return started
 
-    def wake_at(self) -> Instant | None:
-        """When to look again though nothing happened; None for "not before something happens"."""
+    def wake_at(self, now: Instant) -> Instant | None:
+        """When to look again though nothing happened; None for "not before something happens".
+
+        Now only if `needs_load` says so.
+        """
         if not self.free_slots:
             return None
+        first = self._look(now)
+        token_at = now if self._bucket is None else self._bucket.next_at(now)
+        if token_at > now:
+            return self._wake_for_token(token_at, first, now)
+        return now if self.needs_load(now) else self._next_change()
+
+    # -- in parts -------------------------------------------------------------------------------------------
+    def _adopt_rate(self, limit: RateLimit | None, now: Instant) -> None:
+        if limit is None:
+            self._bucket = None
+        elif self._bucket is None:
+            self._bucket = TokenBucket(limit, now)
+        else:
+            self._bucket.adopt(limit, now)
+
+    def _most(self, now: Instant) -> int:
+        """How many may start now, whatever waits; below 0 when too many run already."""
+        free = self._slots - len(self.running)
+        return free if self._bucket is None else min(free, self._bucket.available(now))
+
+    def _is_outdated(self, now: Instant) -> bool:
+        """Whether storage may have due tasks that come before those in memory."""
+        horizon = self._delayed.horizon
+        return self._stale or (horizon is not None and horizon[0] <= now)
+
+    def _has_run_dry(self, now: Instant) -> bool:
+        """Whether no task in memory may be next, and a load would show others than the last one did."""
+        horizon = self._ready.horizon
+        if self._look(now) is not None:
+            return False
+        if self._stale:
+            return True
+        lacking = horizon is not None or bool(self._lanes.starved)
+        return lacking and not (self._untouched and frozenset(self.aside()) == self._left_out)
+
+    def _is_full(self, destination: str) -> bool:
+        most = self._policy.destination_concurrency
+        return self._busy is not None and most is not None and self._busy[destination] >= most
+
+    def _blocked_until(self, destination: str, now: Instant) -> Instant | None:
+        return FOREVER if self._is_full(destination) else self._holds.blocked_until(destination, now)
+
+    def _add_beside(self, entry: Entry) -> None:
+        """A due task, where there may be lanes."""
+        if entry.destination in self._aside:
+            self._lanes.add(entry)
+        elif self._ready.add(entry):
+            self._ready.trim()
+
+    def _discard(self, task_id: str) -> bool:
+        found = self._ready.heap.discard(task_id) or self._delayed.heap.discard(task_id)
+        return found or (bool(self._aside) and self._lanes.discard(task_id))
+
+    def _look(self, now: Instant) -> Entry | None:
+        self._surface(now)
+        return self._first(now)
+
+    def _surface(self, now: Instant) -> None:
+        """Put the tasks where they belong that became due."""
+        delayed = self._delayed.heap
+        while delayed.members and (entry := delayed.peek()) is not None and entry.due_at <= now:
+            self._add_beside(delayed.pop())
+
+    def _settle(self, now: Instant) -> None:
+        if self._heard != self._holds.changes:
+            self._heard = self._holds.changes
+            self._lanes.doubt_all()
+        if self._aside:
+            self._lanes.settle(now)
+
+    def _first(self, now: Instant) -> Entry | None:
+        """The task that is next; what may not start is moved out of its way.
+
+        None when there is none, and when storage may have one that comes before.
+        """
+        ready = self._ready.heap
+        while True:
+            entry = ready.peek()
+            if self._aside:
+                self._settle(now)
+                entry = self._lanes.before(entry)
+            if entry is None:
+                return None
+            if (expires_at := entry.expires_at) is not None and expires_at <= now:
+                self._drop(entry)
+            elif (self._busy is not None or self._held) and (
+                self._blocked_until(entry.destination, now) is not None
+            ):
+                self._step_aside(entry)
+            else:
+                return None if self._aside and self._lacks_earlier(entry) else entry
+
+    def _step_aside(self, entry: Entry) -> None:
+        if entry.id not in self._ready.heap.members:
+            self._lanes.doubt(entry.destination)
+        elif not self._lanes.step_aside(entry):
+            self._stale = True
+
+    def _lacks_earlier(self, entry: Entry) -> bool:
+        horizon = self._ready.horizon
+        return bool(self._lanes.starved) or (horizon is not None and running_order(entry) > horizon)
+
+    def _drop(self, entry: Entry) -> None:
+        """`_first` gave it."""
+        if not self._ready.heap.discard(entry.id):
+            self._lanes.take(entry)
+
+    def _take_plainly(self, now: Instant, room: int) -> list[Entry]:
+        """What `_take` does, where only the order counts."""
+        taken: list[Entry] = []
+        ready, running = self._ready.heap, self.running
+        for _ in range(len(ready)):
+            entry = ready.pop()
+            if entry.expires_at is None or entry.expires_at > now:
+                running[entry.id] = entry.destination
+                taken.append(entry)
+                if len(taken) == room:
+                    break
+        return taken
+
+    def _take(self, now: Instant, room: int) -> list[Entry]:
+        taken: list[Entry] = []
+        while len(taken) < room and (entry := self._first(now)) is not None:
+            self._begin(entry, now)
+            taken.append(entry)
+        return taken
+
+    def _begin(self, entry: Entry, now: Instant) -> None:
+        self.running[entry.id] = entry.destination
+        self._drop(entry)
+        if self._busy is not None:
+            self._busy[entry.destination] += 1
+        if self._held:
+            self._holds.starting(entry.destination, entry.id, now)
+
+    def _wake_for_token(self, token_at: Instant, first: Entry | None, now: Instant) -> Instant | None:
+        """Nothing can start before there is a token, whatever happens until then."""
+        may_load = self._is_outdated(now) or self._ready.horizon is not None or self._lanes.starved
+        if first is not None or may_load:
+            return token_at
+        change = self._next_change()
+        return None if change is None else max(change, token_at)
+
+    def _next_change(self) -> Instant | None:
         entry, horizon = self._delayed.heap.peek(), self._delayed.horizon
         times = [entry.due_at] if entry is not None else []
         times += [horizon[0]] if horizon is not None else []
+        times += [self._lanes.opens_at] if self._lanes.opens_at < FOREVER else []
         return min(times, default=None)
 
+    def _competing(self, now: Instant) -> Iterator[Entry]:
+        """The tasks in memory that could start now, were there slots and tokens for all."""
+        heaps = [self._ready.heap, self._delayed.heap, *(lane.tasks.heap for lane in self._aside.values())]
+        blocked: dict[str, bool] = {}
+        for heap in heaps:
+            for entry in heap:
+                if entry.due_at > now or (entry.expires_at is not None and entry.expires_at <= now):
+                    continue
+                if entry.destination not in blocked:
+                    until = self._blocked_until(entry.destination, now)
+                    blocked[entry.destination] = until is not None
+                if not blocked[entry.destination]:
+                    yield entry
 
-class _Spilling:
-    """A heap with a bound, and the horizon up to which it is complete (None: it holds everything)."""
-
-    def __init__(self, key: Any, window: int) -> None:
-        self.heap = IndexedHeap(key)
-        self.horizon: Any = None
-        self._key = key
-        self._window = window
-
-    def add(self, entry: Entry) -> None:
-        if self.horizon is not None and self._key(entry) > self.horizon:
-            return
-        self.heap.push(entry)
-        if len(self.heap) > 2 * self._window:
-            self.horizon = self._key(self.heap.trim(self._window))
-
-    def load(self, entries: Sequence[Entry], complete: bool) -> None:
-        self.heap = IndexedHeap(self._key)
-        for entry in entries:
-            self.heap.push(entry)
-        self.horizon = None if complete or not entries else self._key(entries[-1])
+    def _knows_all_before(self, entry: Entry, now: Instant) -> bool:
+        if self._is_outdated(now):
+            return False
+        place = running_order(entry)
+        horizons = [self._ready.horizon]
+        horizons += [
+            lane.tasks.horizon
+            for destination, lane in self._aside.items()
+            if self._blocked_until(destination, now) is None
+        ]
+        return all(horizon is None or place <= horizon for horizon in horizons)

@@ -57,6 +57,10 @@ class Capacity:
         self._free += self._set_aside.pop(key, 0)
         self.release(places)
 
+    def keeps_waiting(self, key: QueueKey) -> bool:
+        """Whether a queue asked for more places than there were."""
+        return key in self._waiting
+
     async def wait_idle(self) -> None:
         """Until no attempt is in flight."""
         while self._in_use:

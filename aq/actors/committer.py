@@ -83,13 +83,13 @@ class Committer:
         except trio.WouldBlock:
             await self._send.send(write)
 
-    async def commit(self, unit: Unit) -> Answer:
+    async def commit(self, unit: Unit, *, insists: bool = True) -> Answer:
         """Send a unit and wait for its answer.
 
         An empty unit is a barrier: when it is answered, all that was sent before it is settled.
         """
         reply = Reply[Answer]()
-        await self.write(Write(unit, lambda answer: _into(reply, answer), insists=True))
+        await self.write(Write(unit, lambda answer: _into(reply, answer), insists))
         return await reply.wait()
 
     def when_writable(self, key: QueueKey, wake: Callable[[], None]) -> None:

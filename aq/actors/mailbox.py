@@ -63,6 +63,10 @@ class Mailbox:
         """From now on requests are refused with ``refusal``; reports still arrive."""
         self._refusal = refusal or MailboxClosedError("this mailbox is closed")
 
+    @property
+    def closed(self) -> bool:
+        return self._refusal is not None
+
     def __len__(self) -> int:
         return self._receive.statistics().current_buffer_used
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import trio
 from attrs import frozen
 
+from aq.claiming import Claiming
+from aq.explanation import Explanation
 from aq.instants import Instant
 from aq.outcome import Outcome
 from aq.policy import QueuePolicy
-from aq.storage.protocol import Answer
-from aq.task import NewTask, Queue, Task
+from aq.storage.protocol import Answer, Entry
+from aq.task import NewTask, Queue, Revival, Task
 
 T = TypeVar("T")
 
@@ -58,12 +60,41 @@ class Request:
 
 
 @frozen
+class Receipt:
+    """What a request got that made or revived a task: the task, and the values in force at that moment.
+
+    ``timeout`` is in seconds.
+    """
+
+    task: Task
+    max_retries: int
+    timeout: int | float
+
+
+@frozen
 class Submit(Request):
-    """Accept a task; answered with it once it is durable."""
+    """Accept a task; answered once it is durable."""
 
     new: NewTask
     traceparent: str | None
-    reply: Reply[Task]
+    reply: Reply[Receipt]
+    claiming: Claiming | None = None
+
+
+@frozen
+class Ensure(Request):
+    """Make the queue with the default policy, if there is none yet; answered once it is durable."""
+
+    reply: Reply[None]
+
+
+@frozen
+class Revive(Request):
+    """A failed task, as it was read, is to wait again."""
+
+    task: Task
+    reply: Reply[Receipt]
+    claiming: Claiming | None = None
 
 
 @frozen
@@ -80,6 +111,7 @@ class Create(Request):
 
     policy: QueuePolicy
     reply: Reply[Queue]
+    claiming: Claiming | None = None
 
 
 @frozen
@@ -95,6 +127,42 @@ class Drop(Request):
     """Delete the queue and its finished tasks, if it holds no pending or active one."""
 
     reply: Reply[None]
+
+
+@frozen
+class Clear(Request):
+    """Every pending task is gone from now on; answered with their number once that is durable."""
+
+    reply: Reply[int]
+
+
+@frozen
+class ReviveAll(Request):
+    """The failed tasks that ``revival`` covers, ``count`` of them, wait again, in small steps from now on."""
+
+    revival: Revival
+    count: int
+    reply: Reply[int]
+    claiming: Claiming | None = None
+
+
+@frozen
+class Explain(Request):
+    """Why a pending task, as it was read, does not run."""
+
+    task: Task
+    reply: Reply[Explanation]
+
+
+@frozen
+class Arrived:
+    """Report: these tasks wait since a moment ago; someone else wrote them.
+
+    ``expires_at`` is the earliest limit among all that were written, also those that are held back.
+    """
+
+    entries: Sequence[Entry]
+    expires_at: Instant | None = None
 
 
 @frozen
@@ -124,4 +192,4 @@ class Stop:
     """Report: end the attempts that run, write what is to be written, and go."""
 
 
-Message = Request | Ended | Settled | Woken | Stop
+Message = Request | Arrived | Ended | Settled | Woken | Stop

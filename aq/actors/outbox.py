@@ -60,6 +60,26 @@ def out_of_step(refused: Refused) -> AsyncQueueError:
     return UnavailableError("something else changed it at the same moment; try again")
 
 
+class ClaimTakenError(ConflictError):
+    """Another request with the same idempotency key was first: its answer is this one's."""
+
+
+def not_accepted(refused: Refused) -> AsyncQueueError:
+    """Why something new was not written."""
+    if refused.reason is Reason.EXISTS:
+        return ClaimTakenError("this idempotency key was used a moment ago")
+    return out_of_step(refused)
+
+
+def not_revivable(refused: Refused) -> AsyncQueueError:
+    """Why a task does not wait again."""
+    if refused.reason is Reason.EXISTS:
+        return not_accepted(refused)
+    if refused.reason is Reason.MISSING:
+        return NotFoundError("there is no such task")
+    return ConflictError("only a failed task can be retried, and this one is not failed any more")
+
+
 def not_deletable(refused: Refused) -> AsyncQueueError:
     """Why a task is not deleted."""
     if refused.reason is Reason.MISSING:

@@ -13,12 +13,12 @@ from collections import deque
 import trio
 
 from aq.actors.mailbox import Mailbox, MailboxClosedError
-from aq.actors.messages import Request, Stop
+from aq.actors.messages import Message, Request, Stop
 from aq.actors.services import Services
 from aq.actors.supervisor import QueueSupervisor
 from aq.errors import DrainingError, QuarantinedError, StorageError, UnavailableError
-from aq.policy import QueuePolicy
-from aq.task import QueueKey
+from aq.instants import Instant
+from aq.task import Queue, QueueKey
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,12 @@ class Root:
         self.stopped = trio.Event()
         """Set once every supervisor has ended."""
         self.quarantined: set[QueueKey] = set()
+        self._missed: set[QueueKey] = set()
+        """Queues whose supervisor was just retiring when something was reported to it."""
+        self._opened_at = services.clock.now()
+        self._idle_since: dict[QueueKey, Instant] = {}
+        """Of queues that had a supervisor: since when none has started anything, as far as limits go."""
+        services.tell = self._tell
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start a supervisor for every queue with work left, then serve until `stop`."""
@@ -42,12 +48,13 @@ class Root:
             async with trio.open_nursery() as self._nursery, trio.open_nursery() as keep_open:
                 self._keep_open = keep_open.cancel_scope
                 for queue in await self._services.storage.queues():
-                    if queue.counts.pending or queue.counts.active:
+                    if _has_work(queue):
                         self._reach(queue.key)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             self._stopping = True
+            self._services.feed.close()
             self._services.waiters.close()
             self.stopped.set()
 
@@ -74,14 +81,19 @@ class Root:
             else:
                 return
 
-    def policy(self, key: QueueKey) -> QueuePolicy | None:
-        """The policy in force, where a supervisor is up."""
-        supervisor = self._supervisors.get(key)
-        return supervisor.policy if supervisor is not None else None
-
     @property
     def supervisors(self) -> int:
         return len(self._supervisors)
+
+    def _tell(self, key: QueueKey, message: Message) -> None:
+        """What the message says is in storage already: a supervisor that is starting finds it there."""
+        if self._stopping:
+            return
+        mailbox = self._reach(key)
+        if mailbox.closed:
+            self._missed.add(key)
+        else:
+            mailbox.report(message)
 
     def _reach(self, key: QueueKey) -> Mailbox:
         if key not in self._mailboxes:
@@ -100,20 +112,28 @@ class Root:
                     return
                 await trio.sleep(budget.pause)
             del self._mailboxes[key]
+            if key in self._missed and not self._stopping:
+                self._missed.discard(key)
+                self._reach(key)
         finally:
             mailbox.close(refusal)
             _refuse(mailbox, refusal)
 
     async def _crashes(self, key: QueueKey, mailbox: Mailbox) -> bool:
         """One life of a supervisor. True when it ended in a crash and another is to follow."""
-        supervisor = self._supervisors[key] = QueueSupervisor(key, mailbox, self._services)
+        supervisor = self._supervisors[key] = QueueSupervisor(
+            key, mailbox, self._services, idle_since=self._idle_since.get(key, self._opened_at)
+        )
         try:
             await supervisor.run()
         except Exception as error:
             if _is_fatal(error):
                 raise
             logger.exception("the supervisor of queue %s crashed", key)
+            self._idle_since[key] = self._services.clock.now()
             return not self._stopping
+        else:
+            self._idle_since[key] = 0  # it retires with its rate limit at rest
         finally:
             del self._supervisors[key]
             supervisor.abandon(UnavailableError(f"queue {key} was interrupted; repeat the request"))
@@ -143,6 +163,11 @@ class RestartBudget:
         while self._crashes[0] < now - self._sizes.restarts_within:
             self._crashes.popleft()
         return len(self._crashes) <= self._sizes.restarts
+
+
+def _has_work(queue: Queue) -> bool:
+    counts = queue.counts
+    return bool(counts.pending or counts.active or queue.clearing or queue.revival)
 
 
 def _refuse(mailbox: Mailbox, refusal: UnavailableError) -> None:

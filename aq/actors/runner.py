@@ -26,6 +26,7 @@ async def run_attempt(runner: Runner, delivery: Delivery) -> Outcome:
             status=AttemptStatus.TIMEOUT,
             error_type=ErrorType.TIMEOUT,
             error=f"no answer within {delivery.timeout:g} s",
+            timing=delivery.stopwatch.timing(),
         )
     if not isinstance(outcome, Outcome):
         return _crashed(  # type: ignore[unreachable]  # a runner without type checks

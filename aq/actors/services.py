@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from aq.actors.capacity import Capacity
 from aq.actors.committer import Committer
+from aq.actors.feed import Feed
+from aq.actors.holds import Holds
+from aq.actors.messages import Message
+from aq.actors.meter import Meter
+from aq.actors.policies import Policies
 from aq.actors.waiters import Waiters
 from aq.clock import ServiceClock
 from aq.delivery.protocol import Runner
 from aq.ids import IdMinter
 from aq.storage.protocol import Storage
+from aq.task import QueueKey
 
 
 @frozen(kw_only=True)
@@ -21,6 +28,8 @@ class Sizes:
 
     window: int = 4_096
     """Waiting tasks kept in memory, in each of the two heaps (about; the rest stays in storage)."""
+    aside: int = 64
+    """Waiting tasks kept in memory for a destination that is held or at its limit (about)."""
     requests: int = 1_000
     """Requests that may wait for the supervisor; further ones are answered "overloaded"."""
     turn: int = 256
@@ -34,7 +43,7 @@ class Sizes:
 
 @define(kw_only=True)
 class Services:
-    """Shared by the supervisors of one engine; ``draining`` is set once, when nothing more may start."""
+    """Shared by the actors of one engine; ``draining`` is set once, when nothing more may start."""
 
     storage: Storage
     committer: Committer
@@ -44,5 +53,11 @@ class Services:
     runner: Runner
     capacity: Capacity
     waiters: Waiters
+    feed: Feed
+    meter: Meter
+    holds: Holds
+    policies: Policies
     sizes: Sizes
     draining: bool = False
+    tell: Callable[[QueueKey, Message], None] = field(init=False)
+    """Reports to the supervisor of a queue, bringing it to life if it must; set by the root."""

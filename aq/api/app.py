@@ -7,12 +7,17 @@ from collections.abc import Callable
 
 from quart_trio import QuartTrio
 
-from aq.api.auth import Keys, require_keys
+from aq.api.apikeys import ApiKeyRoutes
+from aq.api.auth import require_keys
+from aq.api.docs import DocsRoutes
+from aq.api.events import EventRoutes
 from aq.api.health import HealthRoutes
 from aq.api.problems import handle_errors
 from aq.api.queues import QueueRoutes
 from aq.api.receiver import ReceiverRoutes
 from aq.api.requests import identify_requests
+from aq.api.schedules import ScheduleRoutes
+from aq.api.stats import StatsRoutes
 from aq.api.tasks import TaskRoutes
 from aq.api.wire import MAX_BODY_BYTES
 from aq.engine import Engine
@@ -20,9 +25,7 @@ from aq.engine import Engine
 BODY_SECONDS = 30
 
 
-def create_app(
-    engine: Engine, keys: Keys, *, dev: bool = False, wall: Callable[[], float] = time.time
-) -> QuartTrio:
+def create_app(engine: Engine, *, dev: bool = False, wall: Callable[[], float] = time.time) -> QuartTrio:
     """The HTTP API of a running engine. ``dev`` adds ``/dev/receiver``, which asks ``wall`` for the time."""
     app = QuartTrio("aq", static_folder=None, template_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -30,11 +33,16 @@ def create_app(
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.merge_slashes = False
     identify_requests(app)
-    require_keys(app, keys)
+    require_keys(app, engine.keys, engine.clock)
     handle_errors(app)
     TaskRoutes(engine).mount(app)
     QueueRoutes(engine).mount(app)
+    ApiKeyRoutes(engine).mount(app)
+    ScheduleRoutes(engine).mount(app)
+    EventRoutes(engine).mount(app)
+    StatsRoutes(engine).mount(app)
     HealthRoutes(engine).mount(app)
+    DocsRoutes.of(app).mount(app)
     if dev:
         ReceiverRoutes(engine, wall).mount(app)
     return app

@@ -1,85 +1,125 @@
-"""Who may ask: one kind of key for now, and it may do everything.
+"""Who may ask for what: a request's key, its limit and its scope, before any route sees the request.
 
-A key is kept as the SHA-256 of its text. It has over 190 random bits, so a slow hash would add cost and no
-safety; the comparison takes the same time whatever the caller sent.
+No scope includes another: GET needs ``read``, everything else ``write``, and ``/v1/apikeys`` nothing but
+``admin``. What a key says of environments and queues is the routes' to keep, with the helpers of this module.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import re
-import secrets
-import string
-from collections.abc import Iterable
 from typing import Final
 
-from attrs import field, frozen
-from quart import request
+from quart import Response, g, request
 from quart_trio import QuartTrio
 
+from aq.api.limits import RateLimits
 from aq.api.problems import UnauthorizedError
+from aq.apikey import Scope
+from aq.clock import ServiceClock
+from aq.errors import AsyncQueueError
+from aq.keys import Grant, Keyring
+from aq.task import Environment
 
-PREFIX: Final = "aq_live_"
-LEAST_SECRET: Final = 32
-_OPEN: Final = frozenset({"healthz", "readyz", "receiver"})
-_ALPHABET: Final = string.ascii_letters + string.digits
+OPEN_ENDPOINTS: Final = frozenset(
+    {"healthz", "readyz", "receiver", "metrics", "openapi", "docs", "docs_file"}
+)
+"""The routes that need no key, by endpoint."""
+_ADMIN_ROUTES: Final = "/v1/apikeys"
 _CHALLENGE: Final = 'Bearer realm="asyncqueue"'
 
 
-def new_key() -> str:
-    """``aq_live_`` and 43 random characters (256 bits)."""
-    return PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(43))
+class ForbiddenError(AsyncQueueError):
+    """The key is valid, and not for this."""
+
+    status = 403
+    title = "Forbidden"
 
 
-def check_key(key: str) -> str:
-    """A key that an operator chose. Raises ValueError saying what it must be, never what it is."""
-    if not re.fullmatch(rf"{PREFIX}[!-~]{{{LEAST_SECRET},}}", key):
-        raise ValueError(f"must be {PREFIX} followed by at least {LEAST_SECRET} printable characters")
-    return key
+class ScopeError(UnauthorizedError):
+    """The key lacks the scope that the challenge names (RFC 6750)."""
+
+    status = ForbiddenError.status
+    title = ForbiddenError.title
+
+    def __init__(self, scope: Scope) -> None:
+        challenge = f'{_CHALLENGE}, error="insufficient_scope", scope="{scope}"'
+        super().__init__(f"this needs a key with the scope {scope}", challenge=challenge)
 
 
-def hash_key(key: str) -> str:
-    """What is kept of a key: 64 hexadecimal digits."""
-    return hashlib.sha256(key.encode()).hexdigest()
+def require_keys(app: QuartTrio, keys: Keyring, clock: ServiceClock) -> None:
+    """Only with a valid key does a request reach a route, open ones apart.
 
-
-@frozen
-class Keys:
-    """The keys that are valid, as hashes."""
-
-    hashes: tuple[str, ...] = field(converter=tuple[str, ...])
-
-    @classmethod
-    def of(cls, keys: Iterable[str]) -> Keys:
-        """From the keys' own texts."""
-        return cls(hash_key(key) for key in keys)
-
-    def accept(self, key: str) -> bool:
-        """Whether the key is one of these. Every hash is compared, each in constant time."""
-        digest = hash_key(key)
-        verdicts = [hmac.compare_digest(digest, known) for known in self.hashes]
-        return any(verdicts)
-
-
-def require_keys(app: QuartTrio, keys: Keys) -> None:
-    """Without a valid key every route but the open ones is a 401, and so is what is unknown under ``/v1``."""
+    401 without one, also for what is unknown under ``/v1``; 429 beyond the key's limit, 403 without the
+    route's scope. Every answer to a key with a limit has the ``X-RateLimit-`` headers.
+    """
+    limits = RateLimits(clock)
 
     @app.before_request
     async def check() -> None:
-        unknown = request.endpoint is None
-        if request.endpoint in _OPEN or (unknown and not f"{request.path}/".startswith("/v1/")):
+        if _is_open():
             return
-        key = _presented()
-        if key is None:
-            raise UnauthorizedError(
-                "send an API key: Authorization: Bearer aq_live_…, or X-API-Key: aq_live_…",
-                challenge=_CHALLENGE,
-            )
-        if not keys.accept(key):
-            raise UnauthorizedError(
-                "this API key is not valid", challenge=_CHALLENGE + ', error="invalid_token"'
-            )
+        g.grant = _presented_grant(keys)
+        g.standing = limits.take(g.grant)
+        if g.standing is not None:
+            g.standing.check()
+        scope = _needed_scope()
+        if scope is not None and scope not in g.grant.scopes:
+            raise ScopeError(scope)
+
+    @app.after_request
+    async def tell(response: Response) -> Response:
+        if (standing := g.get("standing")) is not None:
+            response.headers.update(standing.headers)
+        return response
+
+
+# -- for routes ---------------------------------------------------------------------------------------------
+def grant() -> Grant:
+    """What this request's key may do; not to be asked for in an open route."""
+    found: Grant = g.grant
+    return found
+
+
+def environment() -> Environment:
+    """The environment that this request's key lives in."""
+    return grant().environment
+
+
+def may_see(queue_name: str) -> bool:
+    """Whether this request's key may see a queue of its environment and what is in it; if not: 404."""
+    return grant().allows_queue(queue_name)
+
+
+def require_queue(name: str) -> None:
+    """For what names a queue to write to. Raises ForbiddenError when it is none of the key's."""
+    if not may_see(name):
+        raise ForbiddenError(f"this key is not for the queue {name}")
+
+
+def scope_of(route: str, method: str) -> Scope:
+    """The scope that a route needs, by its rule."""
+    if f"{route}/".startswith(f"{_ADMIN_ROUTES}/"):
+        return Scope.ADMIN
+    return Scope.READ if method in ("GET", "HEAD") else Scope.WRITE
+
+
+# -- within -------------------------------------------------------------------------------------------------
+def _is_open() -> bool:
+    if request.endpoint is None:  # no such route, or not with this method
+        return not f"{request.path}/".startswith("/v1/")
+    return request.endpoint in OPEN_ENDPOINTS
+
+
+def _presented_grant(keys: Keyring) -> Grant:
+    key = _presented()
+    if key is None:
+        raise UnauthorizedError(
+            "send an API key: Authorization: Bearer aq_live_…, or X-API-Key: aq_live_…",
+            challenge=_CHALLENGE,
+        )
+    found = keys.accept(key)
+    if found is None:
+        raise UnauthorizedError("this API key is not valid", challenge=_CHALLENGE + ', error="invalid_token"')
+    return found
 
 
 def _presented() -> str | None:
@@ -87,3 +127,8 @@ def _presented() -> str | None:
     if scheme.lower() == "bearer":
         return token.strip()
     return request.headers.get("X-API-Key")
+
+
+def _needed_scope() -> Scope | None:
+    """None for what is no route: that is a 404 or 405 to every key."""
+    return None if request.url_rule is None else scope_of(request.url_rule.rule, request.method)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,8 +29,14 @@ class JsonObject:
 
     def text_of(self, name: str) -> bytes:
         """One member's value, byte for byte as it was sent."""
-        members = msgspec.json.decode(self.text, type=dict[str, msgspec.Raw])
-        return bytes(members[name])
+        return bytes(msgspec.json.decode(self.text, type=dict[str, msgspec.Raw])[name])
+
+    def objects(self, name: str) -> list[JsonObject]:
+        """The items of a member that is a list of objects."""
+        texts = msgspec.json.decode(self.text_of(name), type=list[msgspec.Raw])
+        return [
+            JsonObject(values, bytes(text)) for values, text in zip(self.values[name], texts, strict=True)
+        ]
 
 
 async def read_object() -> JsonObject:
@@ -41,6 +47,13 @@ async def read_object() -> JsonObject:
     if not isinstance(values, dict):
         raise NotJsonError("the body must be a JSON object: {…}")
     return JsonObject(values, text)
+
+
+async def read_optional_object() -> Mapping[str, Any]:
+    """The members of the request's body; none where there is no body."""
+    if not await request.get_data(as_text=False, parse_form_data=False):
+        return {}
+    return (await read_object()).values
 
 
 async def expect_no_body() -> None:

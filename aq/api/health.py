@@ -7,6 +7,7 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from aq.api import views
+from aq.api.openapi.operation import Answer, Tag, ok, operation
 from aq.api.query import no_parameters
 from aq.engine import Engine
 
@@ -21,11 +22,18 @@ class HealthRoutes:
         app.add_url_rule("/healthz", "healthz", self.healthz, methods=["GET"])
         app.add_url_rule("/readyz", "readyz", self.readyz, methods=["GET"])
 
+    @operation(Tag.SERVICE, "Is it alive", ok("Health", "It is."))
     async def healthz(self) -> Response:
         """200 while the process answers at all: anything else is a reason to restart it."""
         no_parameters()
         return views.answer({"status": "ok"})
 
+    @operation(
+        Tag.SERVICE,
+        "Is it ready",
+        ok("Readiness", "It takes new work."),
+        Answer(503, "It takes no new work; `problems` says why.", "Readiness"),
+    )
     async def readyz(self) -> Response:
         """200 while new work is taken, else 503 with the reasons.
 

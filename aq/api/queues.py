@@ -11,14 +11,21 @@ from quart import Response
 from quart_trio import QuartTrio
 
 from aq.api import views
-from aq.api.body import expect_no_body, read_object
+from aq.api.auth import environment, may_see, require_queue
+from aq.api.body import expect_no_body, read_object, read_optional_object
+from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.query import checked, no_parameters
+from aq.api.requests import idempotency_key
 from aq.engine import Engine
 from aq.errors import NotFoundError
 from aq.policy import QueuePolicy
-from aq.rules import QUEUE_NAME, Rule, rules_of
+from aq.queues import Retry
+from aq.rules import QUEUE_NAME, Flag, Rule, rules_of, structure
+from aq.task import Queue
 
-_POLICY: Final[Mapping[str, Rule]] = rules_of(QueuePolicy)
+POLICY: Final[Mapping[str, Rule]] = rules_of(QueuePolicy)
+NEW: Final[Mapping[str, Rule]] = {"name": QUEUE_NAME, **POLICY}
+PURGE: Final[Mapping[str, Rule]] = {"dry_run": Flag()}
 
 
 @frozen
@@ -36,46 +43,117 @@ class QueueRoutes:
         app.add_url_rule(one, "delete_queue", self.delete, methods=["DELETE"])
         app.add_url_rule(one + "/pause", "pause_queue", self.pause, methods=["POST"])
         app.add_url_rule(one + "/resume", "resume_queue", self.resume, methods=["POST"])
+        app.add_url_rule(one + "/purge", "purge_queue", self.purge, methods=["POST"])
+        app.add_url_rule(one + "/retry", "retry_queue", self.retry, methods=["POST"])
 
+    @operation(
+        Tag.QUEUES,
+        "Create a queue",
+        created("Queue", "It is there."),
+        replayed("Queue"),
+        body="NewQueue",
+        headers=(Header.IDEMPOTENCY_KEY,),
+        problems=(409,),
+    )
     async def create(self) -> Response:
+        """Before its first task, which would make it with the defaults."""
         no_parameters()
-        body = await read_object()
-        fields = checked(body.values, {"name": QUEUE_NAME, **_POLICY}, required=("name",))
-        queue = await self.engine.queues.create(fields.pop("name"), **fields)
-        return views.answer(views.queue(queue), 201, location=f"/v1/queues/{quote(queue.key.name)}")
+        fields = checked((await read_object()).values, NEW, required=("name",))
+        name = fields.pop("name")
+        require_queue(name)
+        done = await self.engine.queues.make(
+            name, environment=environment(), idempotency_key=idempotency_key(), **fields
+        )
+        location = f"/v1/queues/{quote(name)}"
+        return views.answer(views.new_queue(done.value), 201, location=location, replayed=done.replayed)
 
+    @operation(Tag.QUEUES, "List queues", ok("Queues", "All that the key may see."))
     async def list(self) -> Response:
+        """By name."""
         no_parameters()
-        return views.answer({"queues": [views.queue(queue) for queue in await self.engine.queues.list()]})
+        found = await self.engine.queues.views(environment=environment())
+        shown = [views.queue(view) for view in found if may_see(view.queue.key.name)]
+        return views.answer({"queues": shown})
 
+    @operation(Tag.QUEUES, "Read a queue", ok("Queue", "The queue."))
     async def get(self, name: str) -> Response:
+        """Its policy, how many tasks it holds, and its pace."""
         no_parameters()
-        return views.answer(views.queue(await self.engine.queues.get(_known(name))))
+        return await self._shown(await self.engine.queues.get(_known(name), environment=environment()))
 
+    @operation(
+        Tag.QUEUES, "Change a queue's policy", ok("Queue", "The queue as it is now."), body="QueueChange"
+    )
     async def update(self, name: str) -> Response:
+        """What is left out stays as it is. A change holds for the tasks that wait already."""
         no_parameters()
-        changes = checked((await read_object()).values, _POLICY)
-        return views.answer(views.queue(await self.engine.queues.update(_known(name), **changes)))
+        known = _known(name)
+        changes = checked((await read_object()).values, POLICY)
+        return await self._shown(await self.engine.queues.update(known, environment=environment(), **changes))
 
+    @operation(Tag.QUEUES, "Delete a queue", NO_CONTENT, problems=(409,))
     async def delete(self, name: str) -> Response:
+        """Its finished tasks go with it. Not while it holds pending or active ones."""
         no_parameters()
-        await self.engine.queues.delete(_known(name))
+        await self.engine.queues.delete(_known(name), environment=environment())
         return Response(b"", status=204)
 
+    @operation(Tag.QUEUES, "Pause a queue", ok("Queue", "The queue as it is now."))
     async def pause(self, name: str) -> Response:
+        """Nothing more is started, also after a restart; running attempts finish."""
         no_parameters()
         await expect_no_body()
-        return views.answer(views.queue(await self.engine.queues.pause(_known(name))))
+        return await self._shown(await self.engine.queues.pause(_known(name), environment=environment()))
 
+    @operation(Tag.QUEUES, "Resume a queue", ok("Queue", "The queue as it is now."))
     async def resume(self, name: str) -> Response:
+        """The end of a pause."""
         no_parameters()
         await expect_no_body()
-        return views.answer(views.queue(await self.engine.queues.resume(_known(name))))
+        return await self._shown(await self.engine.queues.resume(_known(name), environment=environment()))
+
+    @operation(
+        Tag.QUEUES,
+        "Purge a queue",
+        ok("Count", "How many were deleted, or would be."),
+        body="Purge",
+        body_required=False,
+    )
+    async def purge(self, name: str) -> Response:
+        """Every pending task is deleted: when this is answered, none of them will be delivered."""
+        no_parameters()
+        asked = checked(await read_optional_object(), PURGE)
+        count = await self.engine.queues.purge(_known(name), environment=environment(), **asked)
+        return views.answer({"count": count})
+
+    @operation(
+        Tag.QUEUES,
+        "Retry a queue's failed tasks",
+        ok("Count", "How many wait again, or would.", headers=("Idempotent-Replay",)),
+        headers=(Header.IDEMPOTENCY_KEY,),
+        body="RetryFailed",
+        body_required=False,
+        problems=(409,),
+    )
+    async def retry(self, name: str) -> Response:
+        """All that failed until now, or those that the body names, in small steps from now on."""
+        no_parameters()
+        which = structure(await read_optional_object(), Retry)
+        done = await self.engine.queues.retry(
+            _known(name), which, environment=environment(), idempotency_key=idempotency_key()
+        )
+        return views.answer({"count": done.value}, replayed=done.replayed)
+
+    async def _shown(self, queue: Queue) -> Response:
+        return views.answer(views.queue(await self.engine.queues.view(queue)))
 
 
 def _known(name: str) -> str:
-    """A name that a queue can have. Raises NotFoundError."""
+    """A name that a queue can have, of a queue that the key may see. Raises NotFoundError."""
     try:
-        return QUEUE_NAME.accept(name)
+        QUEUE_NAME.accept(name)
     except ValueError:
         raise NotFoundError("there is no queue of that name") from None
+    if not may_see(name):
+        raise NotFoundError(f"there is no queue {name}")
+    return name

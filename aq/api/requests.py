@@ -9,6 +9,8 @@ from typing import Final
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
+from aq.errors import FieldError, ValidationError
+
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -30,6 +32,18 @@ def identify_requests(app: QuartTrio) -> None:
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
         return response
+
+
+def idempotency_key(given: object = None) -> str | None:
+    """The request's idempotency key, from its header or from the field ``given`` in its body.
+
+    Raises ValidationError when the two differ, or the header is there twice.
+    """
+    headers = request.headers.getlist("Idempotency-Key")
+    keys = list(dict.fromkeys([*headers, *([given] if isinstance(given, str) else [])]))
+    if len(keys) > 1:
+        raise ValidationError([FieldError("idempotency_key", "differs from the header Idempotency-Key")])
+    return keys[0] if keys else None
 
 
 def traceparent() -> str | None:

@@ -5,25 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import trio
 from attrs import frozen
 from quart import Response
 from quart_trio import QuartTrio
 
 from aq.api import views
-from aq.api.body import JsonObject, read_object
+from aq.api.auth import environment, grant, may_see, require_queue
+from aq.api.body import JsonObject, expect_no_body, read_object
+from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
+from aq.api.paging import Offset, cursor_after, read_cursor
 from aq.api.query import no_parameters, parameters
-from aq.api.requests import traceparent
-from aq.engine import Engine
+from aq.api.requests import idempotency_key, traceparent
+from aq.engine import Engine, TaskView
+from aq.errors import DrainingError, FieldError, NotFoundError, ValidationError
+from aq.instants import from_datetime
+from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
-from aq.rules import QUEUE_NAME, Integer, OneOf, Rule, structure
-from aq.task import MAX_PAYLOAD_NESTING, JsonText, NewTask, QueueKey, Status, nesting
+from aq.rules import PLAIN, QUEUE_NAME, Integer, Moment, Number, OneOf, Rule, Text, structure
+from aq.storage.protocol import TaskFilter
+from aq.task import DESTINATION, MAX_PAYLOAD_NESTING, TAG, JsonText, NewTask, QueueKey, Status, nesting
 
-_LIST: Final[Mapping[str, Rule]] = {
+MOST_IN_A_BATCH: Final = 1_000
+FILTERS: Final[Mapping[str, Rule]] = {
     "queue": QUEUE_NAME,
     "status": OneOf(Status),
-    "limit": Integer(1, 100),
-    "offset": Integer(0, 10_000),
+    "tag": TAG,
+    "error_type": OneOf(ErrorType),
+    "destination": DESTINATION,
+    "created_after": Moment(),
+    "created_before": Moment(),
 }
+PAGE: Final[Mapping[str, Rule]] = {
+    "limit": Integer(1, 100),
+    "offset": Offset(0, 10_000),
+    "cursor": Text(rf"{PLAIN}{{1,200}}", "a next_cursor"),
+}
+WAIT: Final[Mapping[str, Rule]] = {"wait": Number(0, 60)}
 
 
 @frozen
@@ -35,50 +53,198 @@ class TaskRoutes:
     def mount(self, app: QuartTrio) -> None:
         one = "/v1/tasks/<task_id>"
         app.add_url_rule("/v1/tasks", "create_task", self.create, methods=["POST"])
+        app.add_url_rule("/v1/tasks/batch", "create_tasks", self.create_all, methods=["POST"])
         app.add_url_rule("/v1/tasks", "list_tasks", self.list, methods=["GET"])
         app.add_url_rule(one, "get_task", self.get, methods=["GET"])
         app.add_url_rule(one, "delete_task", self.delete, methods=["DELETE"])
+        app.add_url_rule(one + "/retry", "retry_task", self.retry, methods=["POST"])
+        app.add_url_rule(one + "/explain", "explain_task", self.explain, methods=["GET"])
 
+    @operation(
+        Tag.TASKS,
+        "Create a task",
+        created("Task", "It is on disk and will be delivered."),
+        replayed("Task"),
+        body="NewTask",
+        headers=(Header.IDEMPOTENCY_KEY, Header.TRACEPARENT),
+        problems=(409,),
+    )
     async def create(self) -> Response:
+        """It is delivered to its ``webhook_url`` once it is due and its turn has come."""
         no_parameters()
-        new = structure(_fields(await read_object()), NewTask)
-        task = await self.engine.submit(new, traceparent=traceparent())
-        policy = await self.engine.queues.policy(task.queue)
-        return views.answer(views.task(task, policy), 201, location=f"/v1/tasks/{task.id}")
+        body = await read_object()
+        fields = _fields(body)
+        key = idempotency_key(fields.get("idempotency_key"))
+        if key is not None and fields.get("idempotency_key") is None:
+            fields = {**fields, "idempotency_key": key}
+        new = _new_task(fields)
+        require_queue(new.queue)
+        done = await self.engine.accept(new, environment=environment(), traceparent=traceparent())
+        location = f"/v1/tasks/{done.value.task.id}"
+        return views.answer(views.receipt(done.value), 201, location=location, replayed=done.replayed)
 
+    @operation(
+        Tag.TASKS,
+        "Create many tasks",
+        created("Tasks", "All of them are on disk and will be delivered.", located=False),
+        replayed("Tasks", located=False),
+        body="NewTasks",
+        headers=(Header.IDEMPOTENCY_KEY, Header.TRACEPARENT),
+        problems=(409,),
+    )
+    async def create_all(self) -> Response:
+        """Up to 1,000 at once, all or none, in one transaction. They may be of several queues."""
+        no_parameters()
+        news = _batch(await read_object())
+        for name in dict.fromkeys(new.queue for new in news):
+            require_queue(name)
+        done = await self.engine.submit_all(
+            news,
+            environment=environment(),
+            traceparent=traceparent(),
+            idempotency_key=idempotency_key(),
+        )
+        tasks = [views.receipt(receipt) for receipt in done.value]
+        return views.answer({"tasks": tasks}, 201, replayed=done.replayed)
+
+    @operation(Tag.TASKS, "List tasks", ok("TaskPage", "A page."), query={**FILTERS, **PAGE})
     async def list(self) -> Response:
-        asked = {"queue": None, "status": None, "limit": 20, "offset": 0, **parameters(_LIST)}
-        page = await self.engine.list(**asked)
+        """Newest first, without payloads and attempts. Pages follow each other by ``cursor``."""
+        asked = parameters({**FILTERS, **PAGE})
+        which = _filter(asked)
+        before = None
+        if "cursor" in asked:
+            if "offset" in asked:
+                raise ValidationError([FieldError("offset", "must not be given together with cursor")])
+            before = read_cursor(asked["cursor"], which)
+        limit, offset = asked.get("limit", 20), asked.get("offset", 0)
+        page = await self.engine.find(which, limit=limit, offset=offset, before=before)
         policies = await self._policies(task.queue for task in page.tasks)
-        limit, offset = asked["limit"], asked["offset"]
         return views.answer(
             {
                 "tasks": [views.task(task, policies[task.queue]) for task in page.tasks],
                 "pagination": {
                     "total": page.total,
                     "limit": limit,
-                    "offset": offset,
-                    "has_more": offset + len(page.tasks) < page.total,
+                    "offset": offset if before is None else None,
+                    "has_more": page.more is not None,
+                    "next_cursor": cursor_after(page.more, which),
                 },
             }
         )
 
+    @operation(Tag.TASKS, "Read a task", ok("WholeTask", "The task."), query=WAIT)
     async def get(self, task_id: str) -> Response:
-        no_parameters()
-        return views.answer(views.whole_task(await self.engine.get(task_id)))
+        """With its payload and all attempts that have ended."""
+        wait = parameters(WAIT).get("wait", 0)
+        view = await self._visible(task_id)
+        if wait and not view.task.status.final:
+            with trio.move_on_after(wait):
+                view = await self._ended(task_id)
+            view = await self._visible(task_id)
+        return views.answer(views.whole_task(view))
 
+    @operation(Tag.TASKS, "Delete a pending task", NO_CONTENT, problems=(409,))
     async def delete(self, task_id: str) -> Response:
+        """When this is answered, it will never be delivered."""
         no_parameters()
-        await self.engine.delete(task_id)
+        await self._check(task_id)
+        await self.engine.delete(task_id, environment=environment())
         return Response(b"", status=204)
+
+    @operation(
+        Tag.TASKS,
+        "Retry a failed task",
+        ok("Task", "It waits again.", headers=("Idempotent-Replay",)),
+        headers=(Header.IDEMPOTENCY_KEY,),
+        problems=(409,),
+    )
+    async def retry(self, task_id: str) -> Response:
+        """It is due now: its history goes on, its allowance of retries is fresh."""
+        no_parameters()
+        await expect_no_body()
+        await self._check(task_id)
+        done = await self.engine.retry(task_id, environment=environment(), idempotency_key=idempotency_key())
+        return views.answer(views.receipt(done.value), replayed=done.replayed)
+
+    @operation(Tag.TASKS, "Explain why a task waits", ok("Explanation", "What is in the way."))
+    async def explain(self, task_id: str) -> Response:
+        """What stands between a task and its next attempt, and when it would be retried."""
+        no_parameters()
+        await self._check(task_id)
+        return views.answer(views.explained(await self.engine.explain(task_id, environment=environment())))
+
+    async def _visible(self, task_id: str) -> TaskView:
+        view = await self.engine.get(task_id, environment=environment())
+        if not may_see(view.task.queue.name):
+            raise NotFoundError(f"there is no task {task_id}")
+        return view
+
+    async def _check(self, task_id: str) -> None:
+        """A key for some queues does not see the tasks of others. Any other key needs no look."""
+        if grant().queues is not None:
+            await self._visible(task_id)
+
+    async def _ended(self, task_id: str) -> TaskView:
+        try:
+            return await self.engine.wait(task_id, environment=environment())
+        except DrainingError:  # the service ends first: the present state is the answer
+            return await self._visible(task_id)
 
     async def _policies(self, queues: Iterable[QueueKey]) -> Mapping[QueueKey, QueuePolicy]:
         return {key: await self.engine.queues.policy(key) for key in dict.fromkeys(queues)}
 
 
-def _fields(body: JsonObject) -> dict[str, Any]:
+def _new_task(fields: Mapping[str, Any]) -> NewTask:
+    """Raises ValidationError; ``run_at`` beside any ``delay`` is wrong, also beside the default one."""
+    wrong = []
+    if "delay" in fields and fields.get("run_at") is not None:
+        wrong = [FieldError("run_at", "must not be given together with delay")]
+        fields = {name: value for name, value in fields.items() if name != "run_at"}
+    try:
+        new = structure(fields, NewTask)
+    except ValidationError as error:
+        raise ValidationError([*error.errors, *wrong]) from None
+    if wrong:
+        raise ValidationError(wrong)
+    return new
+
+
+def _fields(body: JsonObject) -> Mapping[str, Any]:
     """The members, with a payload that may pass as its own text; the rule refuses any other."""
     payload = body.values.get("payload")
     if isinstance(payload, dict) and nesting(payload) <= MAX_PAYLOAD_NESTING:
         return {**body.values, "payload": JsonText(body.text_of("payload"))}
     return body.values
+
+
+def _batch(body: JsonObject) -> list[NewTask]:
+    """``{"tasks": […]}``. Raises ValidationError naming every wrong field as ``tasks[2].priority``."""
+    wrong = [FieldError(name, "is not a known field") for name in body.values if name != "tasks"]
+    items = body.values.get("tasks")
+    if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH:
+        wrong.append(FieldError("tasks", f"must be a list of 1 to {MOST_IN_A_BATCH:,} tasks"))
+        raise ValidationError(wrong)
+    news = []
+    for place, item in enumerate(body.objects("tasks")):
+        if not isinstance(body.values["tasks"][place], dict):
+            wrong.append(FieldError(f"tasks[{place}]", "must be an object"))
+            continue
+        try:
+            news.append(_new_task(_fields(item)))
+        except ValidationError as error:
+            wrong += [FieldError(f"tasks[{place}].{it.field}", it.message) for it in error.errors]
+    if wrong:
+        raise ValidationError(wrong)
+    return news
+
+
+def _filter(asked: Mapping[str, Any]) -> TaskFilter:
+    """What a list is of: never more than the request's key may see."""
+    queues = grant().queues
+    if "queue" in asked:
+        queues = (asked["queue"],) if may_see(asked["queue"]) else ()
+    given = {name: value for name, value in asked.items() if name in FILTERS and name != "queue"}
+    for name in {"created_after", "created_before"} & given.keys():
+        given[name] = from_datetime(given[name])
+    return TaskFilter(environment(), queues, **given)

@@ -22,7 +22,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 @click.command(
     context_settings={"auto_envvar_prefix": "AQ", "show_default": True},
     epilog="Every option is also a variable AQ_… (--port is AQ_PORT) and a key in aq.toml (port = 8080). "
-    "AQ_API_KEY is a key that is valid while it is set; AQ_SIGNING_SECRET signs the webhooks.",
+    "AQ_API_KEY is a key that may do everything while it is set; AQ_SIGNING_SECRET signs the webhooks.",
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 is every one of IPv4.")
 @click.option(
@@ -91,9 +91,9 @@ def serve(
 
 def _check(settings: Settings) -> None:
     """Raises UsageError for what no start could mend."""
-    from aq.api.auth import check_key
     from aq.delivery.addresses import Guard
     from aq.delivery.signing import parse_secrets
+    from aq.keys import check_key
     from aq.storage import open_storage
 
     if settings.dev and not _is_loopback(settings.host):

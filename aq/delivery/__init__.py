@@ -9,5 +9,6 @@ pool.py        which idle connection to use again, and which to close (pure)
 connect.py     a name to judged addresses, to one connected stream
 streams.py     bytes over TCP and over TLS
 wire.py        one request and one response over a stream, under caps
+stopwatch.py   where the time of an exchange goes, also of one that fails
 protocol.py    the seams between these and the rest of the service
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple, TypeAlias
 
@@ -138,6 +139,7 @@ class Guard:
         return None if what is None else f"the {form} form of {what}"
 
 
+@lru_cache(maxsize=4_096)
 def literal(host: str) -> Address | None:
     """The address that a host spells out; None for a name.
 

@@ -20,9 +20,10 @@ from attrs import frozen
 
 from aq.delivery.addresses import Guard, literal
 from aq.delivery.protocol import DeliveryError
+from aq.delivery.stopwatch import Stopwatch
 from aq.delivery.streams import TcpStream, TlsStream
-from aq.delivery.wire import Connection, milliseconds, tls_words
-from aq.outcome import AttemptStatus, ErrorType, Timing
+from aq.delivery.wire import Connection, tls_words
+from aq.outcome import AttemptStatus, ErrorType
 from aq.target import Destination
 
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -65,28 +66,23 @@ class Connector:
     resolver: Resolver
     ssl_context: ssl.SSLContext
 
-    async def open(self, destination: Destination) -> Connection:
-        """A fresh connection. Raises DeliveryError: blocked, dns, connect or tls."""
-        began = trio.current_time()
-        addresses = await self._addresses(destination)
-        self._judge(destination, addresses)
-        resolved = trio.current_time()
-        stream = TcpStream(await _dial(destination, addresses))
-        connected = trio.current_time()
-        named = literal(destination.host) is None
-        timing = Timing(
-            dns=milliseconds(resolved - began) if named else None, connect=milliseconds(connected - resolved)
-        )
-        if destination.scheme == "http":
-            return Connection(stream, timing)
-        secured = await self._secure(stream, destination)
-        tls = milliseconds(trio.current_time() - connected)
-        return Connection(secured, Timing(dns=timing.dns, connect=timing.connect, tls=tls))
-
-    async def _addresses(self, destination: Destination) -> Sequence[str]:
+    async def open(self, destination: Destination, stopwatch: Stopwatch) -> Connection:
+        """A fresh connection, each step measured. Raises DeliveryError: blocked, dns, connect or tls."""
         address = literal(destination.host)
-        if address is not None:
-            return [str(address)]
+        stopwatch.begin("dns" if address is None else None)
+        addresses = await self._resolved(destination) if address is None else [str(address)]
+        self._judge(destination, addresses)
+        stopwatch.begin("connect")
+        stream = TcpStream(await _dial(destination, addresses))
+        if destination.scheme == "http":
+            stopwatch.begin(None)
+            return Connection(stream)
+        stopwatch.begin("tls")
+        secured = await self._secure(stream, destination)
+        stopwatch.begin(None)
+        return Connection(secured)
+
+    async def _resolved(self, destination: Destination) -> Sequence[str]:
         try:
             addresses = await self.resolver(destination.host, destination.port)
         except OSError as error:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
+from aq.delivery.stopwatch import Stopwatch
 from aq.errors import AsyncQueueError
 from aq.instants import Instant
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.target import Target
-from aq.task import QueueKey
+from aq.task import Method, QueueKey
 
 MAX_RESPONSE_BYTES: Final = 64 << 10
 """So much of a response body is read at most; the status decides, whatever would have followed."""
@@ -26,7 +27,10 @@ KEPT_SUCCESS_BYTES: Final = 1 << 10
 
 @frozen(kw_only=True)
 class Delivery:
-    """One attempt to be made. ``payload`` is the client's JSON text; ``timeout`` is in seconds."""
+    """One attempt to be made. ``payload`` is the client's JSON text; ``timeout`` is in seconds.
+
+    Whoever cuts the attempt short can still read from ``stopwatch`` where its time went.
+    """
 
     task_id: str
     queue: QueueKey
@@ -37,6 +41,14 @@ class Delivery:
     due_at: Instant
     started_at: Instant
     traceparent: str | None = None
+    method: Method = Method.POST
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The task's own, names in lower case."""
+    signing_secrets: tuple[str, ...] | None = field(default=None, repr=False)
+    """The queue's ``whsec_…``; None: the service's."""
+    tells_of: str | None = None
+    """Of a callback: the task whose end it tells of. ``payload`` is then the whole body."""
+    stopwatch: Stopwatch = field(factory=Stopwatch, eq=False, repr=False)
 
     def json(self) -> Any:
         """The payload, decoded."""
@@ -44,13 +56,21 @@ class Delivery:
 
 
 class DeliveryError(AsyncQueueError):
-    """There is no answer to judge; ``error_type`` says why, BLOCKED as status that nothing was asked."""
+    """There is no answer to judge; ``error_type`` says why, BLOCKED as status that nothing was asked.
+
+    ``timing`` is what was measured until then; the step that failed is part of it.
+    """
 
     def __init__(
-        self, error_type: ErrorType, message: str, status: AttemptStatus = AttemptStatus.ERROR
+        self,
+        error_type: ErrorType,
+        message: str,
+        status: AttemptStatus = AttemptStatus.ERROR,
+        timing: Timing | None = None,
     ) -> None:
         self.error_type = error_type
         self.attempt_status = status
+        self.timing = timing
         super().__init__(message)
 
 
@@ -60,12 +80,16 @@ Runner: TypeAlias = Callable[[Delivery], Awaitable[Outcome]]
 
 @frozen
 class WebhookRequest:
-    """One HTTP request, ready to be sent. Header names are lower case, without host and framing."""
+    """One HTTP request, ready to be sent. Header names are lower case, without host and framing.
+
+    A transport starts the ``stopwatch``, and reads the timing of a response or a failure from it.
+    """
 
     method: str
     target: Target
-    headers: Sequence[tuple[str, str]]
-    body: bytes
+    headers: Sequence[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+    stopwatch: Stopwatch = field(factory=Stopwatch, eq=False, repr=False)
 
 
 @frozen
@@ -89,7 +113,7 @@ class Transport(Protocol):
     """
 
     async def send(self, request: WebhookRequest) -> WebhookResponse:
-        """Raises `DeliveryError` when there is no answer to judge."""
+        """Raises `DeliveryError` when there is no answer to judge, ValueError for what cannot be sent."""
         ...
 
     async def aclose(self) -> None:

@@ -21,8 +21,8 @@ from aq.delivery.protocol import (
     WebhookResponse,
 )
 from aq.delivery.streams import NothingSentError
-from aq.delivery.wire import Connection, milliseconds, tls_words
-from aq.outcome import AttemptStatus, ErrorType, Timing
+from aq.delivery.wire import Connection, head_of, tls_words
+from aq.outcome import AttemptStatus, ErrorType
 from aq.target import Destination
 
 
@@ -40,24 +40,32 @@ class PoolTransport:
 
     async def send(self, request: WebhookRequest) -> WebhookResponse:
         """Raises DeliveryError. The total of the timing counts from the call."""
-        began = trio.current_time()
-        destination = request.target.destination
-        idle = self._take(destination, began)
-        if idle is not None:
-            try:
-                return await self._exchange(idle, request, began)
-            except NothingSentError:
-                pass  # closed since the look at it: the request is still whole, and ours
+        now = request.stopwatch.start()
         try:
-            return await self._exchange(await self._connector.open(destination), request, began)
-        except NothingSentError as error:
-            raise DeliveryError(ErrorType.RESET, "the receiver closed the connection at once") from error
+            return await self._send(request, now)
+        except DeliveryError as error:
+            error.timing = request.stopwatch.timing()
+            raise
 
     async def aclose(self) -> None:
         """Close what is idle, and what comes back from now on."""
         self._closed = True
         _close(self._pool.clear())
         await trio.lowlevel.checkpoint()
+
+    async def _send(self, request: WebhookRequest, now: float) -> WebhookResponse:
+        destination = request.target.destination
+        idle = self._take(destination, now)
+        if idle is not None:
+            try:
+                return await self._exchange(idle, request)
+            except NothingSentError:
+                pass  # closed since the look at it: the request is still whole, and ours
+        try:
+            fresh = await self._connector.open(destination, request.stopwatch)
+            return await self._exchange(fresh, request)
+        except NothingSentError as error:
+            raise DeliveryError(ErrorType.RESET, "the receiver closed the connection at once") from error
 
     def _take(self, destination: Destination, now: float) -> Connection | None:
         _close(self._pool.expired(now))
@@ -67,11 +75,9 @@ class PoolTransport:
             connection.close()
         return None
 
-    async def _exchange(
-        self, connection: Connection, request: WebhookRequest, began: float
-    ) -> WebhookResponse:
+    async def _exchange(self, connection: Connection, request: WebhookRequest) -> WebhookResponse:
         try:
-            return await connection.exchange(request, began)
+            return await connection.exchange(request)
         finally:
             self._give_back(request.target.destination, connection)
 
@@ -94,16 +100,25 @@ class HttpxTransport:
 
     async def send(self, request: WebhookRequest) -> WebhookResponse:
         """Raises DeliveryError; of the timing, only ttfb and total are known."""
-        began = trio.current_time()
-        with _translated():
-            response = await self._transport.handle_async_request(_as_httpx(request))
-            first = trio.current_time()
-            try:
-                body = await _capped(response)
-            finally:
-                await response.aclose()
-        timing = Timing(ttfb=milliseconds(first - began), total=milliseconds(trio.current_time() - began))
-        return WebhookResponse(response.status_code, response.headers.multi_items(), body, timing)
+        head_of(request)  # refuses what would break the request; not every transport does
+        request.stopwatch.start()
+        try:
+            with _translated():
+                return await self._send(request)
+        except DeliveryError as error:
+            error.timing = request.stopwatch.timing()
+            raise
+
+    async def _send(self, request: WebhookRequest) -> WebhookResponse:
+        asked = trio.current_time()
+        response = await self._transport.handle_async_request(_as_httpx(request))
+        request.stopwatch.answered(asked)
+        try:
+            body = await _capped(response)
+        finally:
+            await response.aclose()
+        headers = response.headers.multi_items()
+        return WebhookResponse(response.status_code, headers, body, request.stopwatch.timing())
 
     async def aclose(self) -> None:
         """Close the transport that was given."""
@@ -117,8 +132,7 @@ def _close(connections: list[Connection]) -> None:
 
 def _as_httpx(request: WebhookRequest) -> httpx.Request:
     url = f"{request.target.destination}{request.target.path}"
-    headers = [("accept-encoding", "identity"), *request.headers]
-    return httpx.Request(request.method, url, headers=headers, content=request.body)
+    return httpx.Request(request.method, url, headers=list(request.headers), content=request.body)
 
 
 async def _capped(response: httpx.Response) -> bytes:

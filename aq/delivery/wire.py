@@ -12,7 +12,9 @@ nothing to judge; ``too_large`` when a cap on the head was passed; ``tls`` when 
 
 from __future__ import annotations
 
+import re
 import ssl
+from functools import lru_cache
 from typing import Final
 
 import httptools
@@ -26,52 +28,41 @@ from aq.delivery.protocol import (
     WebhookResponse,
 )
 from aq.delivery.streams import NothingSentError, Stream
-from aq.outcome import ErrorType, Timing
+from aq.outcome import ErrorType
 
 MAX_HEAD_BYTES: Final = 32 << 10
 MAX_HEADERS: Final = 100
 MAX_INTERIMS: Final = 8
 _CHUNK_BYTES: Final = 16 << 10
 _SWITCHING: Final = 101
-_NO_STEPS: Final = Timing()
+_OURS: Final = frozenset({"host", "content-length", "transfer-encoding"})
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Connection:
-    """A stream that carries one exchange after the other. ``opening`` is told with the first response."""
+    """A stream that carries one exchange after the other."""
 
-    def __init__(self, stream: Stream, opening: Timing = _NO_STEPS) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
-        self._opening = opening
         self.reusable = True
 
-    async def exchange(self, request: WebhookRequest, began: float) -> WebhookResponse:
-        """Send a request, read its response. ``began`` (Trio's time) is when the attempt's clock started.
+    async def exchange(self, request: WebhookRequest) -> WebhookResponse:
+        """Send a request, read its response; the request's stopwatch tells the timing.
 
         Raises NothingSentError when no byte went out, DeliveryError when there is no answer to judge. After
         an exception, or cancellation, the connection is not fit for more.
         """
         self.reusable = False
-        opening, self._opening = self._opening, _NO_STEPS
         asked = trio.current_time()
         sent = await self._send(render(request))
         reader = _Reader()
         await self._read(reader)
-        first = trio.current_time()
+        request.stopwatch.answered(asked)
         while not reader.complete:
             await self._read(reader)
         self.reusable = sent and reader.reusable
-        return WebhookResponse(
-            reader.status,
-            reader.headers,
-            bytes(reader.body),
-            Timing(
-                opening.dns,
-                opening.connect,
-                opening.tls,
-                milliseconds(first - asked),
-                milliseconds(trio.current_time() - began),
-            ),
-        )
+        timing = request.stopwatch.timing()
+        return WebhookResponse(reader.status, reader.headers, bytes(reader.body), timing)
 
     def fit(self) -> bool:
         """Whether another request may go out: the last response was whole, and nothing came after it.
@@ -189,30 +180,38 @@ class _Reader:
 
 
 def render(request: WebhookRequest) -> bytes:
-    """The request as it goes over the wire. Raises ValueError for a header that breaks out of its line."""
+    """The request as it goes over the wire. Raises ValueError as `head_of` does."""
+    return b"%b\r\n\r\n%b" % (head_of(request), request.body)
+
+
+def head_of(request: WebhookRequest) -> bytes:
+    """The request line and all headers, those of the request last.
+
+    Only a body that is there has a length, and one that the method lets a receiver expect (RFC 9110, 8.6).
+    Raises ValueError for a header that would break out of its line, or frame the request anew.
+    """
     destination, path = request.target
-    lines = [
-        f"{request.method} {path} HTTP/1.1",
-        f"host: {destination.authority}",
-        "accept-encoding: identity",
-    ]
-    lines += [f"{name}: {value}" for name, value in request.headers]
+    lines = [" ".join((request.method, path, "HTTP/1.1")), f"host: {destination.authority}"]
     if request.body or request.method not in ("GET", "DELETE"):
         lines.append(f"content-length: {len(request.body)}")
+    lines += [f"{_checked(name)}: {value}" for name, value in request.headers]
     head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
-        raise ValueError("a header must not contain a line break")
-    return b"%b\r\n\r\n%b" % (head.encode("ascii"), request.body)
+    breaks = len(lines) - 1
+    if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
+        raise ValueError("a header must not contain a line break or a NUL")
+    return head.encode("ascii")
+
+
+@lru_cache(maxsize=1_024)
+def _checked(name: str) -> str:
+    if not _TOKEN.fullmatch(name) or name.lower() in _OURS:
+        raise ValueError(f"{name[:64]!a} is not a header that a request may set")
+    return name
 
 
 def _frames(name: str, value: str) -> bool:
     """Whether a header says where the body ends (RFC 9112, section 6.3)."""
     return name == "content-length" or (name == "transfer-encoding" and "chunked" in value.lower())
-
-
-def milliseconds(seconds: float) -> int:
-    """Whole milliseconds, rounded to the nearest."""
-    return round(seconds * 1_000)
 
 
 def tls_words(error: ssl.SSLError) -> str:

@@ -1,4 +1,4 @@
-"""What a commit would change, worked out before it is written: rules 1 and 4-10, once for every storage.
+"""What a commit would change, worked out before it is written: the rules of writing, once for every storage.
 
 A `Draft` stands over the state that the commit finds (`Before`). It answers the units in order, each seeing
 those before it, and holds the sum of what the applied ones change. The storage then writes that sum: a task
@@ -8,17 +8,29 @@ that is inserted, started and ended within one commit costs one row. Nothing her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from functools import partial
+from typing import Any, Final
 
 from aq.ids import sequence_of
+from aq.instants import Instant
 from aq.lifecycle import started
+from aq.storage.before import RANK, STATUSES, Before, Contender, Head, QueueHead
+from aq.storage.ordering import Line, LineName
+from aq.storage.overlay import UNTOUCHED, Overlay
 from aq.storage.protocol import (
     Answer,
     Applied,
+    Claim,
     Delete,
     DropQueue,
+    DropSchedule,
+    Entry,
+    Forget,
     Insert,
+    Purge,
+    PutKey,
     PutQueue,
+    PutSchedule,
     PutSetting,
     Reason,
     Record,
@@ -28,47 +40,11 @@ from aq.storage.protocol import (
     Unit,
     Update,
 )
-from aq.task import Attempt, Queue, QueueKey, Status, Task
+from aq.task import Attempt, QueueKey, Status, Task
 
-STATUSES: Final = tuple(Status)
-RANK: Final[Mapping[Status, int]] = {status: rank for rank, status in enumerate(STATUSES)}
-"""A status as a small integer: its place among the four counts, and its value in a row."""
-_UNTOUCHED: Final[Any] = object()
+__all__ = ["RANK", "STATUSES", "Before", "Contender", "Draft", "Head", "QueueHead", "Sequences"]
 
-
-class Head(Protocol):
-    """As much of a task as a condition looks at."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def queue(self) -> QueueKey: ...
-    @property
-    def status(self) -> Status: ...
-    @property
-    def version(self) -> int: ...
-
-
-class Before(Protocol):
-    """The state that a commit finds, for the tasks and queues its units name."""
-
-    def head(self, sequence: int) -> Head | None:
-        """The task of this sequence."""
-        ...
-
-    def task(self, sequence: int) -> tuple[Task, bytes]:
-        """A task that a unit wants to start, and its payload; its `head` is there."""
-        ...
-
-    def finished(self, key: QueueKey, limit: int) -> Iterable[tuple[int, Head]]:
-        """The oldest finished tasks of a queue, by sequence."""
-        ...
-
-    def queue_version(self, key: QueueKey) -> int | None: ...
-
-    def held(self, key: QueueKey) -> int:
-        """How many tasks a queue holds; 0 for a queue that is not there."""
-        ...
+MINUTE: Final = 60_000_000
 
 
 class Sequences(dict[str, int | None]):
@@ -79,24 +55,24 @@ class Sequences(dict[str, int | None]):
         return found
 
 
-_Log: TypeAlias = list[tuple[dict[Any, Any], Any, Any]]
-
-
-class Draft:
+class Draft(Overlay):
     """One commit's changes. The mappings hold what each touched thing is afterwards; None is "gone"."""
 
-    def __init__(self, before: Before, sequences: Sequences) -> None:
+    def __init__(self, before: Before, sequences: Sequences, now: Instant) -> None:
+        super().__init__(before, now)
         self.tasks: dict[int, Task | None] = {}
         self.payloads: dict[int, bytes | None] = {}
         """Of inserted tasks."""
+        self.held: dict[int, bool] = {}
+        """Whether a task is held back by its ordering key (rule 16). One in `tasks` and not in here is not
+        held back; one in here and not in `tasks` is a stored one whose mark changes."""
         self.records: dict[int, tuple[Attempt, ...]] = {}
-        self.queues: dict[QueueKey, Queue | None] = {}
-        self.settings: dict[str, str] = {}
-        self._before = before
         self._sequences = sequences
-        self._log: _Log = []
-        self._count = 0
+        self._lines: dict[LineName, Line] = {}
         self._started: list[tuple[Task, bytes]] = []
+        self._removed: list[str] = []
+        self._touched: dict[LineName, set[int]] = {}
+        """By ordering key: the tasks that this unit changed."""
         self._rules: Mapping[type, Callable[[Any], Reason | None]] = {
             Insert: self._insert,
             Start: self._start,
@@ -106,6 +82,12 @@ class Draft:
             PutQueue: self._put_queue,
             DropQueue: self._drop_queue,
             Sweep: self._sweep,
+            Purge: self._purge,
+            Claim: self._claim,
+            Forget: self._forget,
+            PutKey: self._put_key,
+            PutSchedule: self._put_schedule,
+            DropSchedule: self._drop_schedule,
             PutSetting: self._put_setting,
         }
 
@@ -147,6 +129,23 @@ class Draft:
                 moves.setdefault(task.queue, [0, 0, 0, 0])[RANK[task.status]] += 1
         return {key: deltas for key, deltas in moves.items() if any(deltas)}
 
+    def minutes(self) -> dict[QueueKey, dict[int, int]]:
+        """By how much the number of pending tasks of each queue changes, per minute of ``due_at``."""
+        moves: dict[tuple[QueueKey, int], int] = {}
+        for sequence, task in self.tasks.items():
+            was = self._before.head(sequence)
+            if was is not None and was.status is Status.PENDING:
+                place = was.queue, was.due_at // MINUTE
+                moves[place] = moves.get(place, 0) - 1
+            if task is not None and task.status is Status.PENDING:
+                place = task.queue, task.due_at // MINUTE
+                moves[place] = moves.get(place, 0) + 1
+        found: dict[QueueKey, dict[int, int]] = {}
+        for (key, minute), delta in moves.items():
+            if delta:
+                found.setdefault(key, {})[minute] = delta
+        return found
+
     def top_sequence(self) -> int:
         """The highest sequence touched: every one inserted is among them, deleted again or not."""
         return max(self.tasks, default=0)
@@ -156,49 +155,89 @@ class Draft:
 
     # -- one unit -------------------------------------------------------------------------------------------
     def _answer(self, unit: Unit) -> Answer:
-        self._log, self._count, self._started = [], 0, []
+        self._log, self._count, self._started, self._removed, self._touched = [], 0, [], [], {}
         for change in unit:
             reason = self._rules[type(change)](change)
             if reason is not None:
                 self._undo()
                 return Refused(reason)
-        return Applied(self._count, tuple(self._started))
-
-    def _put(self, table: dict[Any, Any], key: Any, value: Any) -> None:
-        self._log.append((table, key, table.get(key, _UNTOUCHED)))
-        table[key] = value
+        released = self._released() if self._touched else ()
+        return Applied(self._count, tuple(self._started), tuple(self._removed), released)
 
     def _undo(self) -> None:
-        for table, key, old in reversed(self._log):
-            if old is _UNTOUCHED:
-                del table[key]
-            else:
-                table[key] = old
+        super()._undo()
+        for name, sequences in self._touched.items():
+            for sequence in sequences:
+                self._line(name).note(sequence)
+
+    def _put_task(self, sequence: int, was: Head | None, task: Task | None) -> None:
+        """The task is this one now; None is "gone"."""
+        self._put(self.tasks, sequence, task)
+        either = task or was
+        if either is not None and either.ordering_key is not None and (_contends(was) or _contends(task)):
+            name = LineName(either.queue, either.ordering_key)
+            self._touched.setdefault(name, set()).add(sequence)
+            self._line(name).note(sequence)
+
+    def _remove(self, sequence: int, head: Head) -> None:
+        self._put_task(sequence, head, None)
+        self._put(self.payloads, sequence, None)
+        self._put(self.records, sequence, ())
+        if sequence in self.held:
+            self._log.append((self.held, sequence, self.held.pop(sequence)))
+
+    # -- ordering keys --------------------------------------------------------------------------------------
+    def _line(self, name: LineName) -> Line:
+        line = self._lines.get(name)
+        if line is None:
+            line = self._lines[name] = Line(name, self.tasks, partial(self._before.contenders, *name))
+        return line
+
+    def _released(self) -> Sequence[Entry]:
+        """Settle the ordering keys that the unit touched: the waiting heads it made, by sequence."""
+        made = [self._settle(self._line(name), sequences) for name, sequences in self._touched.items()]
+        return tuple(head.entry for head in sorted(head for head in made if head is not None))
+
+    def _settle(self, line: Line, changed: set[int]) -> Contender | None:
+        """Returns the head, if it waits and this unit made it a waiting head."""
+        was, head = line.settled, line.head()
+        first = None if head is None else head.sequence
+        line.settled = head
+        for sequence in changed:
+            task = self.tasks[sequence]
+            if task is not None and line.owns(task):
+                self.held[sequence] = task.status is Status.PENDING and sequence != first
+        if was is not None and was.sequence not in changed and was.sequence != first:
+            self.held[was.sequence] = was.status is Status.PENDING
+        if head is None or head.status is not Status.PENDING:
+            return None
+        if head.sequence not in changed and not self.held.get(head.sequence, head.held):
+            return None
+        self.held[head.sequence] = False
+        return head
+
+    def _is_head(self, sequence: int, head: Head) -> bool:
+        if head.ordering_key is None:
+            return True
+        first = self._line(LineName(head.queue, head.ordering_key)).head()
+        return first is not None and first.sequence == sequence
 
     # -- what is there now ----------------------------------------------------------------------------------
     def _head(self, sequence: int) -> Head | None:
-        task: Task | None = self.tasks.get(sequence, _UNTOUCHED)
-        return self._before.head(sequence) if task is _UNTOUCHED else task
+        task: Task | None = self.tasks.get(sequence, UNTOUCHED)
+        return self._before.head(sequence) if task is UNTOUCHED else task
 
     def _found(self, task_id: str) -> tuple[int, Head] | None:
         sequence = self._sequences[task_id]
         head = None if sequence is None else self._head(sequence)
         return None if sequence is None or head is None or head.id != task_id else (sequence, head)
 
-    def _queue_version(self, key: QueueKey) -> int | None:
-        queue: Queue | None = self.queues.get(key, _UNTOUCHED)
-        if queue is _UNTOUCHED:
-            return self._before.queue_version(key)
-        return None if queue is None else queue.version
+    def _counts(self, key: QueueKey) -> Sequence[int]:
+        """How many tasks the queue holds in each state by now."""
+        moved = self.moved().get(key, (0, 0, 0, 0))
+        return [*map(sum, zip(self._before.counts(key), moved, strict=True))]
 
-    def _held(self, key: QueueKey) -> int:
-        held = self._before.held(key)
-        for sequence, task in self.tasks.items():
-            was = self._before.head(sequence)
-            held += (task is not None and task.queue == key) - (was is not None and was.queue == key)
-        return held
-
-    # -- the changes ----------------------------------------------------------------------------------------
+    # -- the changes: tasks ---------------------------------------------------------------------------------
     def _insert(self, change: Insert) -> Reason | None:
         task = change.task
         sequence = self._sequences[task.id]
@@ -206,9 +245,12 @@ class Draft:
             raise ValueError(f"{task.id!r} is not an id that a minter made")
         if self._head(sequence) is not None:
             return Reason.EXISTS
-        if self._queue_version(task.queue) is None:
+        queue = self._queue(task.queue)
+        if queue is None:
             return Reason.MISSING
-        self._put(self.tasks, sequence, task)
+        if sequence <= queue.cleared_through:
+            return Reason.STATE
+        self._put_task(sequence, None, task)
         self._put(self.payloads, sequence, change.payload)
         return None
 
@@ -221,9 +263,11 @@ class Draft:
             return Reason.STATE
         if head.version != change.version:
             return Reason.VERSION
+        if not self._is_head(sequence, head):
+            return Reason.STATE
         task, payload = self._whole(sequence)
         active = started(task, change.at)
-        self._put(self.tasks, sequence, active)
+        self._put_task(sequence, head, active)
         self._started.append((active, payload))
         return None
 
@@ -243,7 +287,7 @@ class Draft:
             return Reason.STATE
         if head.version != change.task.version - 1:
             return Reason.VERSION
-        self._put(self.tasks, sequence, change.task)
+        self._put_task(sequence, head, change.task)
         return None
 
     def _record(self, change: Record) -> Reason | None:
@@ -261,46 +305,52 @@ class Draft:
         sequence, head = found
         if head.status is not Status.PENDING:
             return Reason.STATE
-        self._remove(sequence)
+        self._remove(sequence, head)
         return None
 
-    def _remove(self, sequence: int) -> None:
-        self._put(self.tasks, sequence, None)
-        self._put(self.payloads, sequence, None)
-        self._put(self.records, sequence, ())
+    def _sweep(self, change: Sweep) -> None:
+        key, before = change.key, change.finished_before
+        statuses = [status for status in change.statuses if status.final]
+        stored = self._before.finished(key, statuses, before, change.limit + len(self.tasks))
+        found: list[tuple[Instant, int, Head]] = [one for one in stored if one[1] not in self.tasks]
+        for sequence, task in self.tasks.items():
+            if task is not None and task.queue == key and task.status in statuses:
+                at = task.finished_at or 0
+                if before is None or at < before:
+                    found.append((at, sequence, task))
+        found.sort(key=lambda one: one[:2])
+        self._remove_all((sequence, head) for _, sequence, head in found[: change.limit])
 
+    def _purge(self, change: Purge) -> None:
+        key, spared = change.key, change.spared
+        stored = self._before.pending(key, change.through, change.limit + len(self.tasks) + len(spared))
+        found: list[tuple[int, Head]] = [one for one in stored if one[0] not in self.tasks]
+        for sequence, task in self.tasks.items():
+            if task is not None and task.queue == key and task.status is Status.PENDING:
+                found.append((sequence, task))
+        covered = [one for one in found if one[0] <= change.through and one[1].id not in spared]
+        self._remove_all(sorted(covered, key=lambda one: one[0])[: change.limit])
+
+    def _remove_all(self, victims: Iterable[tuple[int, Head]]) -> None:
+        for sequence, head in victims:
+            self._remove(sequence, head)
+            self._removed.append(head.id)
+            self._count += 1
+
+    # -- the changes: everything else -----------------------------------------------------------------------
     def _put_queue(self, change: PutQueue) -> Reason | None:
-        queue = change.queue
-        version = self._queue_version(queue.key)
-        if queue.version == 1 and version is not None:
-            return Reason.EXISTS
-        if queue.version != 1 and version is None:
-            return Reason.MISSING
-        if version is not None and version != queue.version - 1:
-            return Reason.VERSION
-        self._put(self.queues, queue.key, queue)
-        return None
+        if change.queue.clearing is not None:
+            self._count += self._counts(change.queue.key)[RANK[Status.PENDING]]
+        return super()._put_queue(change)
 
     def _drop_queue(self, change: DropQueue) -> Reason | None:
-        if self._queue_version(change.key) is None:
+        if self._queue(change.key) is None:
             return Reason.MISSING
-        if self._held(change.key):
+        if any(self._counts(change.key)):
             return Reason.STATE
         self._put(self.queues, change.key, None)
         return None
 
-    def _sweep(self, change: Sweep) -> Reason | None:
-        ours = [
-            sequence
-            for sequence, task in self.tasks.items()
-            if task is not None and task.queue == change.key and task.status.final
-        ]
-        stored = self._before.finished(change.key, change.limit + len(self.tasks))
-        oldest = sorted([*ours, *(sequence for sequence, _ in stored if sequence not in self.tasks)])
-        for sequence in oldest[: change.limit]:
-            self._remove(sequence)
-            self._count += 1
-        return None
 
-    def _put_setting(self, change: PutSetting) -> None:
-        self._put(self.settings, change.name, change.value)
+def _contends(head: Head | None) -> bool:
+    return head is not None and not head.status.final

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from heapq import merge
 from itertools import islice
 from math import inf
-from typing import Any, Final, TypeAlias
 
 import trio
-from attrs import evolve
 from sortedcontainers import SortedList  # type: ignore[import-untyped]
 
+from aq.apikey import ApiKey
 from aq.errors import StorageError
 from aq.ids import sequence_of
 from aq.instants import Instant
-from aq.storage.draft import STATUSES, Draft, Sequences
+from aq.schedule import Schedule
+from aq.storage.before import STATUSES
+from aq.storage.draft import MINUTE, Draft, Sequences
+from aq.storage.ordering import entry_of
 from aq.storage.protocol import (
+    MOST_LOOKED_AT,
     Answer,
+    Aside,
+    Backlog,
+    Claimed,
     Entry,
+    Expiring,
     Floor,
     Storage,
     StoredTask,
@@ -29,11 +37,8 @@ from aq.storage.protocol import (
     Unit,
     Window,
 )
-from aq.task import Attempt, Counts, Environment, Queue, QueueKey, Status, Task
-
-_PRIORITIES: Final = range(10, 0, -1)
-_Walk: TypeAlias = tuple[Environment, str | None, Status | int]
-"""The name of a walk in order: of one queue or (None) of all, by status, or by priority (0 is "any")."""
+from aq.storage.tables import Tables
+from aq.task import Environment, Queue, QueueKey, Status, Task
 
 
 @asynccontextmanager
@@ -46,111 +51,11 @@ async def open_memory() -> AsyncIterator[Storage]:
         await storage.aclose()
 
 
-class _Tables:
-    """What is stored, with the walks over it in order. Keys are sequences."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[int, Task] = {}
-        self.payloads: dict[int, bytes] = {}
-        self.attempts: dict[int, dict[int, Attempt]] = {}
-        self.queues: dict[QueueKey, Queue] = {}
-        self.settings: dict[str, str] = {}
-        self.floor = Floor()
-        self._walks: dict[_Walk, SortedList] = {}
-
-    def listed(self, environment: Environment, queue: str | None, status: Status) -> SortedList:
-        """The sequences of the tasks in a state, of one queue or of all."""
-        return self._walks.get((environment, queue, status)) or SortedList()
-
-    def due(self, key: QueueKey, priority: int) -> SortedList:
-        """The waiting tasks of a priority as (due_at, sequence)."""
-        return self._walks.get((*key, priority)) or SortedList()
-
-    def upcoming(self, key: QueueKey) -> SortedList:
-        """The waiting tasks of every priority as (due_at, sequence)."""
-        return self._walks.get((*key, 0)) or SortedList()
-
-    # -- aq.storage.draft.Before ----------------------------------------------------------------------------
-    def head(self, sequence: int) -> Task | None:
-        return self.tasks.get(sequence)
-
-    def task(self, sequence: int) -> tuple[Task, bytes]:
-        return self.tasks[sequence], self.payloads[sequence]
-
-    def finished(self, key: QueueKey, limit: int) -> Iterable[tuple[int, Task]]:
-        walks = (self.listed(*key, status) for status in (Status.COMPLETED, Status.FAILED))
-        return [(sequence, self.tasks[sequence]) for sequence in islice(merge(*walks), limit)]
-
-    def queue_version(self, key: QueueKey) -> int | None:
-        queue = self.queues.get(key)
-        return None if queue is None else queue.version
-
-    def held(self, key: QueueKey) -> int:
-        queue = self.queues.get(key)
-        return 0 if queue is None else queue.counts.total
-
-    # -- writing --------------------------------------------------------------------------------------------
-    def apply(self, draft: Draft, now: Instant) -> None:
-        moved = draft.moved()
-        for sequence in draft.deleted():
-            self._unlist(sequence, self.tasks.pop(sequence))
-            del self.payloads[sequence]
-            self.attempts.pop(sequence, None)
-        for sequence, task, payload in draft.inserted():
-            self._list(sequence, task)
-            self.payloads[sequence] = payload
-        for sequence, task in draft.updated():
-            self._unlist(sequence, self.tasks[sequence])
-            self._list(sequence, task)
-        for sequence, attempts in draft.records.items():
-            known = self.attempts.setdefault(sequence, {})
-            known.update((attempt.number, attempt) for attempt in attempts)
-        self._put_queues(draft.queues, moved)
-        self.settings.update(draft.settings)
-        self.floor = Floor(max(self.floor.now, now), max(self.floor.sequence, draft.top_sequence()))
-
-    def _put_queues(
-        self, put: Mapping[QueueKey, Queue | None], moved: Mapping[QueueKey, Sequence[int]]
-    ) -> None:
-        for key, queue in put.items():
-            if queue is None:
-                self.queues.pop(key, None)
-            else:
-                known = self.queues.get(key)
-                self.queues[key] = evolve(queue, counts=known.counts if known else Counts())
-        for key, deltas in moved.items():
-            if (known := self.queues.get(key)) is not None:
-                counts = map(sum, zip(_each(known.counts), deltas, strict=True))
-                self.queues[key] = evolve(known, counts=Counts(*counts))
-
-    def _list(self, sequence: int, task: Task) -> None:
-        self.tasks[sequence] = task
-        for walk, place in _places(sequence, task):
-            self._walks.setdefault(walk, SortedList()).add(place)
-
-    def _unlist(self, sequence: int, task: Task) -> None:
-        for walk, place in _places(sequence, task):
-            places = self._walks[walk]
-            places.remove(place)
-            if not places:
-                del self._walks[walk]
-
-
-def _places(sequence: int, task: Task) -> Iterator[tuple[_Walk, Any]]:
-    """The walks a task is on, and where."""
-    environment, name = task.queue
-    yield (environment, name, task.status), sequence
-    yield (environment, None, task.status), sequence
-    if task.status is Status.PENDING and environment is Environment.LIVE:
-        yield (environment, name, task.priority), (task.due_at, sequence)
-        yield (environment, name, 0), (task.due_at, sequence)
-
-
 class MemoryStorage:
     """A `aq.storage.protocol.Storage`; opened by `open_memory`. Its reads and writes never wait."""
 
     def __init__(self) -> None:
-        self._tables = _Tables()
+        self._tables = Tables()
         self._closed = False
 
     @property
@@ -163,7 +68,7 @@ class MemoryStorage:
 
     async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
         tables = await self._checkpoint()
-        draft = Draft(tables, Sequences())
+        draft = Draft(tables, Sequences(), now)
         answers = draft.answer(units)
         tables.apply(draft, now)
         return answers
@@ -177,31 +82,125 @@ class MemoryStorage:
         attempts = tables.attempts.get(sequence, {})
         return StoredTask(task, tables.payloads[sequence], [attempts[number] for number in sorted(attempts)])
 
+    # -- lists ----------------------------------------------------------------------------------------------
     async def list_tasks(
-        self, which: TaskFilter, *, limit: int, offset: int = 0, before: str | None = None
+        self,
+        which: TaskFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: str | None = None,
+        after: str | None = None,
     ) -> TaskPage:
         tables = await self._checkpoint()
-        below = inf if before is None else sequence_of(before) or 0
-        statuses = STATUSES if which.status is None else (which.status,)
-        lists = [tables.listed(which.environment, which.queue, status) for status in statuses]
-        walks = [found.irange(maximum=below, inclusive=(True, False), reverse=True) for found in lists]
-        page = islice(merge(*walks, reverse=True), offset, offset + limit)
-        return TaskPage([tables.tasks[sequence] for sequence in page], sum(map(len, lists)))
+        lists = self._lists(which)
+        if after is not None:
+            walk = self._upwards(lists, which, after)
+        else:
+            walk = self._downwards(lists, which, before)
+        if which.counted:
+            total, most = sum(map(len, lists)), inf
+        else:
+            total, most = None, MOST_LOOKED_AT
+        found: list[Task] = []
+        looked, last = 0, None
+        for sequence in walk:
+            if len(found) == offset + limit or looked == most:
+                return TaskPage(found[offset:], total, last)
+            task = tables.tasks[sequence]
+            looked, last = looked + 1, task.id
+            if matches(task, which):
+                found.append(task)
+        return TaskPage(found[offset:], total, None)
 
-    async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
+    def _lists(self, which: TaskFilter) -> list[SortedList]:
+        """What there is of the queues and states asked for."""
+        statuses = STATUSES if which.status is None else (which.status,)
+        names: Iterable[str | None] = [None] if which.queues is None else set(which.queues)
+        return [self._tables.listed(which.environment, name, status) for name in names for status in statuses]
+
+    def _upwards(self, lists: Sequence[SortedList], which: TaskFilter, after: str) -> Iterator[int]:
+        above = sequence_of(after) if after else -1
+        return merge(*(self._between(found, which, inf if above is None else above, inf) for found in lists))
+
+    def _downwards(self, lists: Sequence[SortedList], which: TaskFilter, before: str | None) -> Iterator[int]:
+        below = inf if before is None else sequence_of(before) or 0
+        walks = [self._between(found, which, -1, below, reverse=True) for found in lists]
+        return merge(*walks, reverse=True)
+
+    def _between(
+        self, found: SortedList, which: TaskFilter, above: float, below: float, *, reverse: bool = False
+    ) -> Iterator[int]:
+        """A part of a walk, without what was created too early or too late."""
+        least = max(above + 1, first_sequence(which.created_after or 0))
+        walk: Iterator[int] = found.irange(least, min(below, self._end(found, which)), (True, False), reverse)
+        return walk
+
+    def _end(self, found: SortedList, which: TaskFilter) -> float:
+        """The first sequence that was created too late: creation and sequence rise together."""
+        if which.created_before is None:
+            return inf
+        tasks = self._tables.tasks
+        place = bisect_left(found, which.created_before, key=lambda sequence: tasks[sequence].created_at)
+        return found[place] if place < len(found) else inf
+
+    async def count_tasks(self, which: TaskFilter) -> int:
         tables = await self._checkpoint()
-        due: list[Entry] = []
-        for priority in _PRIORITIES:
-            walk = tables.due(key, priority).irange(maximum=(now, inf))
-            due += self._entries(walk, limit + 1 - len(due))
-        upcoming = self._entries(tables.upcoming(key).irange(minimum=(now, inf)), limit + 1)
-        return Window(due[:limit], len(due) <= limit, upcoming[:limit], len(upcoming) <= limit)
+        lists = self._lists(which)
+        if which.counted:
+            return sum(map(len, lists))
+        return sum(matches(tables.tasks[sequence], which) for found in lists for sequence in found)
+
+    # -- scheduling -----------------------------------------------------------------------------------------
+    async def window(
+        self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str] = (), aside_limit: int = 0
+    ) -> Window:
+        tables = await self._checkpoint()
+        walk = tables.due_elsewhere(key, now, aside) if aside else tables.due(key, now)
+        due, due_complete = self._entries(walk, limit)
+        later = (sequence for _, sequence in tables.waiting(key).irange(minimum=(now, inf)))
+        upcoming, upcoming_complete = self._entries(later, limit)
+        apart = {
+            destination: Aside(*self._entries(tables.due_at(key, now, destination), aside_limit))
+            for destination in aside
+        }
+        return Window(due, due_complete, upcoming, upcoming_complete, apart)
+
+    def _entries(self, sequences: Iterable[int], limit: int) -> tuple[list[Entry], bool]:
+        """The first ones, and whether they are all."""
+        found = list(islice(sequences, limit + 1))
+        return [entry_of(self._tables.tasks[sequence]) for sequence in found[:limit]], len(found) <= limit
+
+    async def expiring(self, key: QueueKey, now: Instant, limit: int) -> Expiring:
+        tables = await self._checkpoint()
+        places = list(islice(tables.expiring(key), limit + 1))
+        expired = [tables.tasks[sequence] for at, sequence in places[:limit] if at <= now]
+        return Expiring(expired, places[len(expired)][0] if len(expired) < len(places) else None)
+
+    async def head_of(self, key: QueueKey, ordering_key: str) -> str | None:
+        tables = await self._checkpoint()
+        line = tables.line(key, ordering_key)
+        return tables.tasks[line[0][1]].id if line else None
 
     async def active(self, key: QueueKey, limit: int) -> Sequence[Task]:
         tables = await self._checkpoint()
         sequences = tables.listed(*key, Status.ACTIVE)
         return [tables.tasks[sequence] for sequence in islice(sequences, limit)]
 
+    async def backlogs(
+        self, environment: Environment, now: Instant, name: str | None = None
+    ) -> Mapping[str, Backlog]:
+        tables = await self._checkpoint()
+        found = {}
+        for key, minutes in tables.minutes.items():
+            if key.environment is environment and name in (None, key.name):
+                later = minutes.irange(minimum=now // MINUTE + 1)
+                waiting = tables.waiting(key)
+                oldest = waiting[0][0] if waiting else None
+                found[key.name] = Backlog(sum(minutes[minute] for minute in later), oldest)
+        return found
+
+    # -- everything else ------------------------------------------------------------------------------------
     async def queue(self, key: QueueKey) -> Queue | None:
         tables = await self._checkpoint()
         return tables.queues.get(key)
@@ -211,6 +210,26 @@ class MemoryStorage:
         keys = sorted(key for key in tables.queues if environment in (None, key.environment))
         return [tables.queues[key] for key in keys]
 
+    async def claim(self, environment: Environment, name: str, now: Instant) -> Claimed | None:
+        tables = await self._checkpoint()
+        claim = tables.claims.get((environment, name))
+        if claim is None or claim.expires_at <= now:
+            return None
+        return Claimed(claim.fingerprint, claim.answer)
+
+    async def api_keys(self) -> Sequence[ApiKey]:
+        tables = await self._checkpoint()
+        return [key for _, key in sorted(tables.keys.items())]
+
+    async def schedule(self, schedule_id: str) -> Schedule | None:
+        tables = await self._checkpoint()
+        return tables.schedules.get(schedule_id)
+
+    async def schedules(self, environment: Environment | None = None) -> Sequence[Schedule]:
+        tables = await self._checkpoint()
+        found = [schedule for _, schedule in sorted(tables.schedules.items())]
+        return [schedule for schedule in found if environment in (None, schedule.environment)]
+
     async def settings(self) -> Mapping[str, str]:
         tables = await self._checkpoint()
         return dict(tables.settings)
@@ -219,21 +238,39 @@ class MemoryStorage:
         tables = await self._checkpoint()
         return tables.floor
 
+    async def audit(self) -> Sequence[str]:
+        tables = await self._checkpoint()
+        return [*tables.counted_wrongly(), *tables.marked_wrongly()]
+
     async def aclose(self) -> None:
         self._closed = True
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def _checkpoint(self) -> _Tables:
+    async def _checkpoint(self) -> Tables:
         """Every call lets others run first and can be cancelled there, as calls that wait for a disk can."""
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise StorageError("the store is closed")
         return self._tables
 
-    def _entries(self, places: Iterable[tuple[Instant, int]], limit: int) -> list[Entry]:
-        tasks = (self._tables.tasks[sequence] for _, sequence in islice(places, limit))
-        return [Entry(task.id, task.priority, task.due_at, task.version) for task in tasks]
+
+def matches(task: Task, which: TaskFilter) -> bool:
+    """Whether a task of the queues and states asked for is one of those that are listed."""
+    ended = which.finished_after is not None or which.finished_before is not None
+    return (
+        (which.tag is None or which.tag in task.options.tags)
+        and which.error_type in (None, task.error_type)
+        and which.destination in (None, task.destination)
+        and _within(task.created_at, which.created_after, which.created_before)
+        and not (ended and task.finished_at is None)
+        and _within(task.finished_at or 0, which.finished_after, which.finished_before)
+    )
 
 
-def _each(counts: Counts) -> tuple[int, int, int, int]:
-    return counts.pending, counts.active, counts.completed, counts.failed
+def _within(at: Instant, least: Instant | None, end: Instant | None) -> bool:
+    return (least is None or at >= least) and (end is None or at < end)
+
+
+def first_sequence(at: Instant) -> int:
+    """The lowest sequence that an id made at that instant or later can have."""
+    return at // 1000 << 15

@@ -13,7 +13,6 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from aq.api.app import create_app
-from aq.api.auth import Keys
 from aq.delivery.protocol import Delivery, Runner
 from aq.engine import Engine, open_engine
 from aq.outcome import Outcome
@@ -100,14 +99,21 @@ class Api:
 
 @asynccontextmanager
 async def open_api(
-    runner: Runner | None = None, *, dev: bool = False, storage: str | Storage = "memory:", **options: Any
+    runner: Runner | None = None,
+    *,
+    dev: bool = False,
+    storage: str | Storage = "memory:",
+    operator: bool = True,
+    **options: Any,
 ) -> AsyncIterator[Api]:
-    """``runner`` replaces the steered one; ``options`` are those of `open_engine`."""
+    """``runner`` replaces the steered one; ``operator`` makes KEY valid; ``options`` are `open_engine`'s."""
     steered = SteeredRunner()
     async with open_engine(
         storage, runner=runner or steered, signing_secrets=SECRET, grace=0, **options
     ) as engine:
-        yield Api(create_app(engine, Keys.of([KEY]), dev=dev, wall=lambda: 1_800_000_000), engine, steered)
+        if operator:
+            engine.keys.add_operator_key(KEY)
+        yield Api(create_app(engine, dev=dev, wall=lambda: 1_800_000_000), engine, steered)
 
 
 def check_problem(reply: Reply, status: int) -> dict[str, Any]:

@@ -187,6 +187,57 @@ async def test_422_for_an_unknown_query_parameter_on_every_route() -> None:
                 assert reply.fields == {"bogus"}, (method, path)
 
 
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/v1/tasks"): BODY,
+    ("POST", "/v1/tasks/batch"): {"tasks": [BODY]},
+    ("POST", "/v1/queues"): {"name": "n"},
+    ("PATCH", "/v1/queues/<name>"): {"timeout": 9},
+    ("POST", "/v1/queues/<name>/purge"): {},
+    ("POST", "/v1/queues/<name>/retry"): {},
+    ("POST", "/v1/apikeys"): {"name": "n"},
+    ("POST", "/v1/schedules"): {"every": 60, "task": BODY},
+    ("PATCH", "/v1/schedules/<schedule_id>"): {"every": 60},
+}
+"""The routes that take a body, with one that they would accept; every other write takes none."""
+
+
+async def test_422_for_an_unknown_field_on_every_route_that_takes_a_body() -> None:
+    async with open_api() as api:
+        await api.post("/v1/queues", {"name": "q"})
+        schedule = (await api.post("/v1/schedules", {"every": 60, "task": BODY})).json["id"]
+        before = (await api.get("/v1/queues")).body, (await api.get("/v1/schedules")).body
+        for (method, rule), body in BODIES.items():
+            path = rule.replace("<name>", "q").replace("<schedule_id>", schedule)
+            assert (await api.call(method, path, {**body, "bogus": 1, "": 2})).fields == {"bogus", ""}, rule
+        inner: list[tuple[str, str, dict[str, Any], str]] = [
+            ("POST", "/v1/tasks/batch", {"tasks": [BODY, {**BODY, "bogus": 1}]}, "tasks[1].bogus"),
+            ("POST", "/v1/schedules", {"every": 60, "task": {**BODY, "bogus": 1}}, "task.bogus"),
+            ("PATCH", f"/v1/schedules/{schedule}", {"task": {**BODY, "bogus": 1}}, "task.bogus"),
+            ("POST", "/v1/queues", {"name": "n", "rate_limit": {"per_second": 1, "bogus": 1}}, "rate_limit"),
+        ]
+        for method, path, body, field in inner:
+            assert (await api.call(method, path, body)).fields == {field}
+        assert ((await api.get("/v1/queues")).body, (await api.get("/v1/schedules")).body) == before
+        assert (await api.get("/v1/tasks")).json["tasks"] == []
+        assert (await api.get("/v1/apikeys")).json["apikeys"] == []
+
+
+async def test_400_for_a_body_on_every_other_write() -> None:
+    async with open_api() as api:
+        await api.post("/v1/queues", {"name": "q"})
+        schedule = (await api.post("/v1/schedules", {"every": 60, "task": BODY})).json["id"]
+        task = (await api.task())["id"]
+        seen = 0
+        for rule in api.app.url_map.iter_rules():
+            for method in {"POST", "PATCH", "PUT"} & (rule.methods or set()):
+                if (method, rule.rule) not in BODIES:
+                    path = rule.rule.replace("<name>", "q").replace("<schedule_id>", schedule)
+                    path = path.replace("<task_id>", task)
+                    check_problem(await api.call(method, path, {"bogus": 1}), 400)
+                    seen += 1
+        assert seen >= 6
+
+
 async def test_500_keeps_its_cause_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with open_api() as api:
 

@@ -39,6 +39,7 @@ class Peer:
         head, _, rest = self._buffer.partition(b"\r\n\r\n")
         line, *lines = head.decode().split("\r\n")
         headers = dict(text.split(": ", 1) for text in lines)
+        assert len(headers) == len(lines), "a header came twice"
         length = int(headers.get("content-length", "0"))
         self._buffer = rest
         while len(self._buffer) < length:

@@ -24,6 +24,10 @@ def post(url: str, body: bytes = b"{}") -> WebhookRequest:
     return WebhookRequest("POST", parse_target(url), [("content-type", "application/json")], body)
 
 
+def request(method: str, url: str, body: bytes, *headers: tuple[str, str]) -> WebhookRequest:
+    return WebhookRequest(method, parse_target(url), headers, body)
+
+
 class Names:
     """A resolver that knows a few names. Each look-up takes the next list of addresses, the last for ever."""
 

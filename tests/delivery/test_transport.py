@@ -14,12 +14,13 @@ from aq.delivery.pool import Pool
 from aq.delivery.protocol import DeliveryError
 from aq.delivery.streams import NothingSentError, TcpStream
 from aq.delivery.transport import HttpxTransport
-from aq.delivery.wire import Connection
+from aq.delivery.wire import Connection, head_of
 from aq.outcome import AttemptStatus, ErrorType
 from aq.target import parse_target
+from aq.task import Method
 
 from .receiver import OK, Peer, answering, serve
-from .support import Names, open_transport, post
+from .support import Names, open_transport, post, request
 from .test_wire import Scripted
 
 BAD = b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno"
@@ -330,12 +331,34 @@ async def test_an_httpx_transport_gets_the_same_request_and_gives_the_same_respo
     assert (request.method, str(request.url)) == ("POST", "https://receiver.example/a?b=c")
     assert request.content == b'{"n":1}'
     assert dict(request.headers) == {
-        "accept-encoding": "identity",
         "content-length": "7",
         "content-type": "application/json",
         "host": "receiver.example",
     }
     await transport.aclose()
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("body", [b"", b"{}"])
+async def test_an_httpx_request_has_the_same_framing(method: Method, body: bytes) -> None:
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200)
+
+    asked = request(method, "http://h/", body, ("x-mine", ""), ("accept-encoding", "gzip"))
+    await HttpxTransport(httpx.MockTransport(handler)).send(asked)
+    fields = [field.split(": ", 1) for field in head_of(asked).decode().split("\r\n")[1:]]
+    assert (seen[0].method, seen[0].content) == (method, body)
+    assert sorted(map(list, seen[0].headers.multi_items())) == sorted(fields)
+
+
+@pytest.mark.parametrize(("name", "value"), [("a", "b\r\nc: d"), ("a", "\0"), ("a b", ""), ("Host", "x")])
+async def test_a_header_that_breaks_never_reaches_an_httpx_transport(name: str, value: str) -> None:
+    transport = HttpxTransport(httpx.MockTransport(lambda _: pytest.fail("was asked")))
+    with pytest.raises(ValueError, match="header"):
+        await transport.send(request("POST", "http://receiver.example/", b"{}", (name, value)))
 
 
 async def test_of_an_httpx_response_no_more_than_the_cap_is_read() -> None:

@@ -15,12 +15,13 @@ from standardwebhooks import Webhook
 from trio.testing import wait_all_tasks_blocked
 
 from aq.delivery.connect import MAX_LOOKUPS, SystemResolver
-from aq.delivery.protocol import Delivery
-from aq.delivery.signing import Secret, verify
+from aq.delivery.protocol import Delivery, WebhookRequest
+from aq.delivery.signing import Secret, SignatureError, verify
 from aq.delivery.transport import HttpxTransport
-from aq.delivery.webhook import open_webhook_runner
+from aq.delivery.webhook import body_of, open_webhook_runner
 from aq.outcome import AttemptStatus, ErrorType
-from aq.task import Environment, QueueKey
+from aq.target import parse_target
+from aq.task import Environment, Method, QueueKey
 from aq.version import __version__
 
 from .receiver import OK, answering, hang, serve
@@ -69,6 +70,7 @@ async def test_what_a_receiver_gets(nursery: trio.Nursery) -> None:
     )
     assert json.loads(traced.body)["payload"] == {"to": "é", "n": 1.0}
     assert traced.headers["content-type"] == "application/json"
+    assert traced.headers["accept-encoding"] == "identity"
     assert traced.headers["user-agent"] == f"AsyncQueue/{__version__}"
     assert traced.headers["webhook-id"] == "task_0123456789ABCDEFGHJKMNPQRS"
     assert traced.headers["traceparent"] == traceparent
@@ -84,6 +86,98 @@ async def test_the_receiver_can_verify_it(nursery: trio.Nursery) -> None:
         Webhook(str(secret)).verify(request.body, request.headers)
         verify(request.headers, request.body, [secret], wall())
     assert request.headers["x-asyncqueue-signature"].count("v1=") == 2
+
+
+@pytest.mark.parametrize("method", [Method.POST, Method.PUT, Method.PATCH, Method.DELETE])
+async def test_every_method_but_get_sends_the_usual_body(nursery: trio.Nursery, method: Method) -> None:
+    receiver = await serve(nursery, answering(OK))
+    async with open_runner() as run:
+        assert (await run(evolve(delivery(receiver.url), method=method))).succeeded
+    (request,) = receiver.requests
+    assert request.line == f"{method} /hook HTTP/1.1"
+    assert request.body == body_of(delivery(receiver.url))
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["content-length"] == str(len(request.body))
+    verify(request.headers, request.body, SECRETS, wall())
+
+
+async def test_a_get_sends_no_body_and_signs_that(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    async with open_runner() as run:
+        assert (await run(evolve(delivery(receiver.url), method=Method.GET))).succeeded
+    (request,) = receiver.requests
+    assert (request.line, request.body) == ("GET /hook HTTP/1.1", b"")
+    assert not request.headers.keys() & {"content-type", "content-length", "transfer-encoding"}
+    for scheme in ("webhook-signature", "x-asyncqueue-signature"):
+        signed = {name: value for name, value in request.headers.items() if "signature" not in name}
+        verify({**signed, scheme: request.headers[scheme]}, b"", SECRETS, wall())
+
+
+async def test_a_tasks_own_headers_follow_ours(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    own = (("authorization", "Bearer xyz"), ("x-empty", ""), ("a", "b, c\td"))
+    async with open_runner() as run:
+        for method in Method:
+            await run(evolve(delivery(receiver.url), headers=own, method=method, traceparent="00-1-2-01"))
+    for request in receiver.requests:
+        assert tuple(request.headers.items())[-3:] == own
+        assert {"host", "webhook-id", "traceparent", "user-agent"} < request.headers.keys()
+        assert request.headers["accept-encoding"] == "identity"
+
+
+async def test_what_a_task_accepts_is_its_own_to_say(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    async with open_runner() as run:
+        await run(evolve(delivery(receiver.url), headers=(("accept-encoding", "br"),)))
+    assert receiver.requests[0].headers["accept-encoding"] == "br"
+
+
+async def test_a_queues_secrets_sign_in_place_of_the_services(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    own = (Secret(b"q" * 24), Secret(b"r" * 64))
+    async with open_runner() as run:
+        for secrets in (own, own[:1]):
+            texts = tuple(map(str, secrets))
+            await run(evolve(delivery(receiver.url), signing_secrets=texts))
+    both, one = receiver.requests
+    for request, secrets in ((both, own), (one, own[:1])):
+        for secret in secrets:
+            Webhook(str(secret)).verify(request.body, request.headers)
+            verify(request.headers, request.body, [secret], wall())
+        assert request.headers["webhook-signature"].count("v1,") == len(secrets)
+        with pytest.raises(SignatureError):
+            verify(request.headers, request.body, SECRETS, wall())
+
+
+@pytest.mark.parametrize("texts", [(), ("whsec_short",), ("nonsense",)])
+async def test_nothing_leaves_without_a_signature(nursery: trio.Nursery, texts: tuple[str, ...]) -> None:
+    receiver = await serve(nursery, answering(OK))
+    async with open_runner() as run:
+        with pytest.raises(ValueError, match="signing secret") as caught:
+            await run(evolve(delivery(receiver.url), signing_secrets=texts))
+    assert receiver.connections == 0
+    assert not any(text in str(caught.value) for text in texts)
+
+
+async def test_a_callback_sends_its_payload_and_its_own_id(nursery: trio.Nursery) -> None:
+    receiver = await serve(nursery, answering(OK))
+    body = b'{"event":"task.completed", "task":{"n":1.00}}'
+    callback = evolve(delivery(receiver.url), task_id="cb_1", tells_of="task_1", payload=body)
+    async with open_runner() as run:
+        await run(callback)
+    (request,) = receiver.requests
+    assert request.body == body
+    assert request.headers["webhook-id"] == "cb_1"
+    assert request.headers["content-type"] == "application/json"
+    verify(request.headers, body, SECRETS, wall())
+
+
+def test_a_delivery_and_a_request_do_not_show_their_secrets() -> None:
+    secret = str(SECRETS[0])
+    shown = repr(evolve(delivery("http://h/"), headers=(("a", "Bearer xyz"),), signing_secrets=(secret,)))
+    shown += repr(WebhookRequest("POST", parse_target("http://h/"), [("a", "Bearer xyz")], b"Bearer xyz"))
+    assert "xyz" not in shown
+    assert secret not in shown
 
 
 @pytest.mark.parametrize(

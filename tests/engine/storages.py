@@ -6,9 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
+from aq.apikey import ApiKey
 from aq.instants import Instant
+from aq.schedule import Schedule
 from aq.storage.protocol import (
     Answer,
+    Backlog,
+    Claimed,
+    Expiring,
     Floor,
     Storage,
     StoredTask,
@@ -51,15 +56,32 @@ class Faulty:
         return await self.storage.task(task_id)
 
     async def list_tasks(
-        self, which: TaskFilter, *, limit: int, offset: int = 0, before: str | None = None
+        self,
+        which: TaskFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: str | None = None,
+        after: str | None = None,
     ) -> TaskPage:
-        return await self.storage.list_tasks(which, limit=limit, offset=offset, before=before)
+        return await self.storage.list_tasks(which, limit=limit, offset=offset, before=before, after=after)
 
-    async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
+    async def count_tasks(self, which: TaskFilter) -> int:
+        return await self.storage.count_tasks(which)
+
+    async def window(
+        self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str] = (), aside_limit: int = 0
+    ) -> Window:
         self.before_read()
-        head = await self.storage.window(key, now, limit)
+        head = await self.storage.window(key, now, limit, aside, aside_limit)
         await self.after_window()
         return head
+
+    async def expiring(self, key: QueueKey, now: Instant, limit: int) -> Expiring:
+        return await self.storage.expiring(key, now, limit)
+
+    async def head_of(self, key: QueueKey, ordering_key: str) -> str | None:
+        return await self.storage.head_of(key, ordering_key)
 
     async def active(self, key: QueueKey, limit: int) -> Sequence[Task]:
         self.before_read()
@@ -70,6 +92,26 @@ class Faulty:
 
     async def queues(self, environment: Environment | None = None) -> Sequence[Queue]:
         return await self.storage.queues(environment)
+
+    async def backlogs(
+        self, environment: Environment, now: Instant, name: str | None = None
+    ) -> Mapping[str, Backlog]:
+        return await self.storage.backlogs(environment, now, name)
+
+    async def claim(self, environment: Environment, name: str, now: Instant) -> Claimed | None:
+        return await self.storage.claim(environment, name, now)
+
+    async def api_keys(self) -> Sequence[ApiKey]:
+        return await self.storage.api_keys()
+
+    async def schedule(self, schedule_id: str) -> Schedule | None:
+        return await self.storage.schedule(schedule_id)
+
+    async def schedules(self, environment: Environment | None = None) -> Sequence[Schedule]:
+        return await self.storage.schedules(environment)
+
+    async def audit(self) -> Sequence[str]:
+        return await self.storage.audit()
 
     async def settings(self) -> Mapping[str, str]:
         return await self.storage.settings()

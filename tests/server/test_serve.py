@@ -11,6 +11,9 @@ from pathlib import Path
 
 import trio
 
+from aq.keys import hash_key
+from aq.storage import open_storage
+from aq.storage.protocol import PutSetting
 from tests.server.serve_world import KEY, client, holding_target, running, serving
 
 DATABASE = "sqlite:///aq.db"
@@ -22,19 +25,72 @@ async def test_a_key_is_made_printed_once_and_kept_as_a_hash(tmp_path: Path) -> 
     async with serving(storage=storage) as first, client(first.url, first.key) as api:
         assert len(first.key) == len("aq_live_") + 43
         assert (await api.get("/v1/tasks")).status_code == 200
+        [kept] = (await api.get("/v1/apikeys")).json()["apikeys"]
+        assert kept["scopes"] == ["read", "write", "admin"]
     assert first.key.encode() not in everything_in(tmp_path)
     async with serving(storage=storage) as second, client(second.url, first.key) as api:
         assert "aq_live_" not in second.said
         assert (await api.get("/v1/tasks")).status_code == 200
 
 
-async def test_aq_api_key_is_valid_while_it_is_set(tmp_path: Path) -> None:
+async def test_keys_made_and_revoked_over_http_are_so_after_a_restart_and_in_no_file_or_log(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, AQ_API_KEY=KEY) as first, client(first.url) as api:
+        made = [(await api.post("/v1/apikeys", json={"name": "n"})).json() for _ in range(2)]
+        texts = [shown["key"] for shown in made]
+        assert (await api.delete(f"/v1/apikeys/{made[0]['id']}")).status_code == 204
+        for text, status in zip(texts, (401, 200), strict=True):
+            assert (await api.get("/v1/tasks", headers={"X-API-Key": text})).status_code == status
+    for text in texts:
+        assert text.encode() not in everything_in(tmp_path) + (first.said + first.logged).encode()
+    async with running(tmp_path, AQ_API_KEY=KEY) as second, client(second.url) as api:
+        for text, status in zip(texts, (401, 200), strict=True):
+            assert (await api.get("/v1/tasks", headers={"X-API-Key": text})).status_code == status
+
+
+async def test_aq_api_key_is_valid_for_everything_while_it_is_set(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/aq.db"
     async with serving(storage=storage, api_key=KEY) as first, client(first.url) as api:
         assert "aq_live_" not in first.said
-        assert (await api.get("/v1/tasks")).status_code == 200
+        assert (await api.get("/v1/apikeys")).json() == {"apikeys": []}
+        admin = (await api.post("/v1/apikeys", json={"name": "n", "scopes": ["admin"]})).json()
     async with serving(storage=storage, api_key=KEY.replace("k", "n")) as second, client(second.url) as api:
         assert (await api.get("/v1/tasks")).status_code == 401
+        headers = {"X-API-Key": KEY.replace("k", "n")}
+        assert (await api.delete(f"/v1/apikeys/{admin['id']}", headers=headers)).status_code == 204
+    assert KEY.encode() not in everything_in(tmp_path)
+
+
+async def test_a_key_is_made_where_no_stored_one_can_manage_keys(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/aq.db"
+    async with serving(storage=storage, api_key=KEY) as first, client(first.url) as api:
+        await api.post("/v1/apikeys", json={"name": "n"})
+    async with serving(storage=storage) as second, client(second.url, second.key) as api:
+        assert len((await api.get("/v1/apikeys")).json()["apikeys"]) == 2
+
+
+async def test_the_key_that_an_older_version_made_goes_on(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/aq.db"
+    async with open_storage(storage) as older:
+        await older.commit([[PutSetting("api_key", hash_key(KEY))]], 1)
+    for _ in range(2):
+        async with serving(storage=storage) as server, client(server.url) as api:
+            assert "aq_live_" not in server.said
+            assert len((await api.get("/v1/apikeys")).json()["apikeys"]) == 1
+
+
+async def test_a_dev_run_has_a_key_of_its_own_and_stores_none(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/aq.db"
+    async with serving(storage=storage, dev=True) as first, client(first.url, first.key) as api:
+        assert (await api.get("/v1/apikeys")).json() == {"apikeys": []}
+        kept = (await api.post("/v1/apikeys", json={"name": "n"})).json()["key"]
+    async with serving(storage=storage, dev=True) as second, client(second.url, first.key) as api:
+        assert (await api.get("/v1/tasks")).status_code == 401
+        for key in (second.key, kept):
+            assert (await api.get("/v1/tasks", headers={"X-API-Key": key})).status_code == 200
+        listed = await api.get("/v1/apikeys", headers={"X-API-Key": second.key})
+        assert [known["name"] for known in listed.json()["apikeys"]] == ["n"]
 
 
 async def test_dev_allows_webhooks_to_loopback_and_otherwise_they_are_refused() -> None:

@@ -10,19 +10,31 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
+from aq.apikey import ApiKey
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.lifecycle import started
+from aq.schedule import Schedule
 from aq.storage.protocol import (
     Answer,
     Applied,
+    Aside,
+    Backlog,
     Change,
+    Claim,
+    Claimed,
     Delete,
     DropQueue,
+    DropSchedule,
     Entry,
+    Expiring,
     Floor,
+    Forget,
     Insert,
+    Purge,
+    PutKey,
     PutQueue,
+    PutSchedule,
     PutSetting,
     Reason,
     Record,
@@ -50,104 +62,55 @@ class _State:
         self.payloads: dict[str, bytes] = {}
         self.attempts: dict[str, dict[int, Attempt]] = {}
         self.queues: dict[QueueKey, Queue] = {}
+        self.claims: dict[tuple[Environment, str], Claim] = {}
+        self.keys: dict[str, ApiKey] = {}
+        self.schedules: dict[str, Schedule] = {}
         self.settings: dict[str, str] = {}
         self.sequence = 0
 
     def copy(self) -> _State:
         twin = copy.copy(self)
-        twin.tasks, twin.payloads, twin.queues = dict(self.tasks), dict(self.payloads), dict(self.queues)
+        for name, value in vars(self).items():
+            setattr(twin, name, copy.copy(value))
         twin.attempts = {task_id: dict(attempts) for task_id, attempts in self.attempts.items()}
-        twin.settings = dict(self.settings)
         return twin
+
+    def pending(self, key: QueueKey) -> list[Task]:
+        tasks = self.tasks.values()
+        return [task for task in tasks if task.queue == key and task.status is Status.PENDING]
+
+    def contenders(self, key: QueueKey, ordering_key: str | None) -> list[Task]:
+        """The pending and active tasks of an ordering key; its head comes first."""
+        found = [
+            task
+            for task in self.tasks.values()
+            if (task.queue, task.ordering_key) == (key, ordering_key) and not task.status.final
+        ]
+        return sorted(found, key=lambda task: (task.status is Status.PENDING, task.id))
+
+    def held_back(self, task: Task) -> bool:
+        return (
+            task.status is Status.PENDING
+            and task.ordering_key is not None
+            and self.contenders(task.queue, task.ordering_key)[0].id != task.id
+        )
+
+    def waiting_heads(self) -> list[Task]:
+        """The pending tasks that are the head of an ordering key, by id."""
+        waiting = [task for _, task in sorted(self.tasks.items()) if task.status is Status.PENDING]
+        return [task for task in waiting if task.ordering_key is not None and not self.held_back(task)]
 
 
 class Model:
     def __init__(self) -> None:
         self.state = _State()
         self.now = 0
+        """The floor."""
 
     # -- writing --------------------------------------------------------------------------------------------
     def commit(self, units: Sequence[Unit], now: Instant) -> list[Answer]:
         self.now = max(self.now, now)
-        return [self._unit(unit) for unit in units]
-
-    def _unit(self, unit: Unit) -> Answer:
-        kept, self.state = self.state, self.state.copy()
-        count = 0
-        begun: list[tuple[Task, bytes]] = []
-        try:
-            for change in unit:
-                if isinstance(change, Sweep):
-                    count += self._sweep(change)
-                elif isinstance(change, Start):
-                    begun.append(self._start(change))
-                else:
-                    self._change(change)
-        except _Refusal as refusal:
-            self.state = kept
-            return Refused(refusal.reason)
-        return Applied(count, tuple(begun))
-
-    def _change(self, change: Change) -> None:
-        match change:
-            case Insert(task, payload):
-                self._insert(task, payload)
-            case Update(task, was):
-                known = self._known(task.id, task.queue)
-                _require(known.status is was, Reason.STATE)
-                _require(known.version == task.version - 1, Reason.VERSION)
-                self.state.tasks[task.id] = task
-            case Record(task_id, attempt):
-                _require(task_id in self.state.tasks, Reason.MISSING)
-                self.state.attempts[task_id][attempt.number] = attempt
-            case Delete(queue, task_id):
-                _require(self._known(task_id, queue).status is Status.PENDING, Reason.STATE)
-                self._remove(task_id)
-            case PutQueue(queue):
-                self._put_queue(queue)
-            case DropQueue(key):
-                _require(key in self.state.queues, Reason.MISSING)
-                _require(not any(task.queue == key for task in self.state.tasks.values()), Reason.STATE)
-                del self.state.queues[key]
-            case PutSetting(name, value):
-                self.state.settings[name] = value
-
-    def _known(self, task_id: str, queue: QueueKey) -> Task:
-        _require(task_id in self.state.tasks and self.state.tasks[task_id].queue == queue, Reason.MISSING)
-        return self.state.tasks[task_id]
-
-    def _insert(self, task: Task, payload: bytes) -> None:
-        _require(task.id not in self.state.tasks, Reason.EXISTS)
-        _require(task.queue in self.state.queues, Reason.MISSING)
-        self.state.tasks[task.id], self.state.payloads[task.id] = task, payload
-        self.state.attempts[task.id] = {}
-        self.state.sequence = max(self.state.sequence, sequence_of(task.id) or 0)
-
-    def _start(self, change: Start) -> tuple[Task, bytes]:
-        known = self._known(change.id, change.queue)
-        _require(known.status is Status.PENDING, Reason.STATE)
-        _require(known.version == change.version, Reason.VERSION)
-        self.state.tasks[known.id] = started(known, change.at)
-        return self.state.tasks[known.id], self.state.payloads[known.id]
-
-    def _put_queue(self, queue: Queue) -> None:
-        known = self.state.queues.get(queue.key)
-        if queue.version == 1:
-            _require(known is None, Reason.EXISTS)
-        else:
-            _require(known is not None, Reason.MISSING)
-            _require(known is None or known.version == queue.version - 1, Reason.VERSION)
-        self.state.queues[queue.key] = queue
-
-    def _sweep(self, change: Sweep) -> int:
-        finished = [task for task in self.state.tasks.values() if task.queue == change.key]
-        victims = sorted(task.id for task in finished if task.status.final)[: change.limit]
-        for task_id in victims:
-            self._remove(task_id)
-        return len(victims)
-
-    def _remove(self, task_id: str) -> None:
-        del self.state.tasks[task_id], self.state.payloads[task_id], self.state.attempts[task_id]
+        return [_Unit(self, now).answer(unit) for unit in units]
 
     # -- reading --------------------------------------------------------------------------------------------
     def task(self, task_id: str) -> StoredTask | None:
@@ -156,26 +119,54 @@ class Model:
         attempts = [attempt for _, attempt in sorted(self.state.attempts[task_id].items())]
         return StoredTask(self.state.tasks[task_id], self.state.payloads[task_id], attempts)
 
-    def list_tasks(self, which: TaskFilter, limit: int, offset: int, before: str | None) -> TaskPage:
-        found = [
-            task
-            for _, task in sorted(self.state.tasks.items(), reverse=True)
-            if task.queue.environment is which.environment
-            and which.queue in (None, task.queue.name)
-            and which.status in (None, task.status)
-        ]
-        page = [task for task in found if before is None or task.id < before]
-        return TaskPage(page[offset : offset + limit], len(found))
+    def listed(self, which: TaskFilter) -> list[Task]:
+        """All that a filter lets through, newest first."""
+        return [task for _, task in sorted(self.state.tasks.items(), reverse=True) if _matches(task, which)]
 
-    def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
-        entries = [
-            Entry(task.id, task.priority, task.due_at, task.version)
-            for task in self.state.tasks.values()
-            if task.queue == key and task.status is Status.PENDING and key.environment is Environment.LIVE
+    def list_tasks(
+        self, which: TaskFilter, limit: int, offset: int, before: str | None, after: str | None
+    ) -> TaskPage:
+        """With a filter that is not counted, ``more`` may also be told where nothing more comes."""
+        found = self.listed(which)
+        total = len(found) if which.counted else None
+        if after is not None:
+            rest = [task for task in reversed(found) if task.id > after]
+        else:
+            rest = [task for task in found if before is None or task.id < before][offset:]
+        return TaskPage(rest[:limit], total, rest[limit - 1].id if 0 < limit < len(rest) else None)
+
+    def window(
+        self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str], aside_limit: int
+    ) -> Window:
+        tasks = [
+            task
+            for task in self.state.pending(key)
+            if not self.state.held_back(task) and key.environment is not Environment.TEST
         ]
-        due = sorted((e for e in entries if e.due_at <= now), key=lambda e: (-e.priority, e.due_at, e.id))
-        upcoming = sorted((e for e in entries if e.due_at > now), key=lambda e: (e.due_at, e.id))
-        return Window(due[:limit], len(due) <= limit, upcoming[:limit], len(upcoming) <= limit)
+        due = sorted((t for t in tasks if t.due_at <= now), key=lambda t: (-t.priority, t.due_at, t.id))
+        upcoming = sorted((t for t in tasks if t.due_at > now), key=lambda t: (t.due_at, t.id))
+        apart = {}
+        for destination in aside:
+            theirs = [task for task in due if task.destination == destination]
+            apart[destination] = Aside(_entries(theirs[:aside_limit]), len(theirs) <= aside_limit)
+        due = [task for task in due if task.destination not in aside]
+        return Window(
+            _entries(due[:limit]),
+            len(due) <= limit,
+            _entries(upcoming[:limit]),
+            len(upcoming) <= limit,
+            apart,
+        )
+
+    def expiring(self, key: QueueKey, now: Instant, limit: int) -> Expiring:
+        pending = [task for task in self.state.pending(key) if task.expires_at is not None]
+        tasks = sorted(pending, key=lambda task: (task.expires_at, task.id))
+        expired = [task for task in tasks if (task.expires_at or 0) <= now][:limit]
+        rest = tasks[len(expired) :]
+        return Expiring(expired, rest[0].expires_at if rest else None)
+
+    def head_of(self, key: QueueKey, ordering_key: str) -> str | None:
+        return next((task.id for task in self.state.contenders(key, ordering_key)), None)
 
     def active(self, key: QueueKey, limit: int) -> list[Task]:
         tasks = [task for _, task in sorted(self.state.tasks.items())]
@@ -190,6 +181,27 @@ class Model:
     def _count(self, key: QueueKey, status: Status) -> int:
         return sum(task.queue == key and task.status is status for task in self.state.tasks.values())
 
+    def backlog(self, key: QueueKey, now: Instant) -> Backlog:
+        pending = self.state.pending(key)
+        may = [task.due_at for task in pending if not self.state.held_back(task)]
+        return Backlog(
+            sum(task.due_at // 60_000_000 > now // 60_000_000 for task in pending),
+            min(may) if may and key.environment is not Environment.TEST else None,
+        )
+
+    def claim(self, environment: Environment, name: str, now: Instant) -> Claimed | None:
+        claim = self.state.claims.get((environment, name))
+        if claim is None or claim.expires_at <= now:
+            return None
+        return Claimed(claim.fingerprint, claim.answer)
+
+    def api_keys(self) -> list[ApiKey]:
+        return [key for _, key in sorted(self.state.keys.items())]
+
+    def schedules(self, environment: Environment | None) -> list[Schedule]:
+        schedules = [schedule for _, schedule in sorted(self.state.schedules.items())]
+        return [schedule for schedule in schedules if environment in (None, schedule.environment)]
+
     def settings(self) -> Mapping[str, str]:
         return self.state.settings
 
@@ -197,6 +209,182 @@ class Model:
         return Floor(self.now, self.state.sequence)
 
 
+class _Unit:
+    """One unit, applied to a copy of everything that takes the place of the old when all went well."""
+
+    def __init__(self, model: Model, now: Instant) -> None:
+        self.model = model
+        self.now = now
+        self.state = model.state.copy()
+        self.count = 0
+        self.begun: list[tuple[Task, bytes]] = []
+        self.removed: list[str] = []
+        self.put: set[str] = set()
+        """Tasks that it inserted or changed."""
+
+    def answer(self, unit: Unit) -> Answer:
+        try:
+            for change in unit:
+                self.change(change)
+        except _Refusal as refusal:
+            return Refused(refusal.reason)
+        heads = {task.id for task in self.model.state.waiting_heads()}
+        made = [task for task in self.state.waiting_heads() if task.id in self.put or task.id not in heads]
+        self.model.state = self.state
+        return Applied(self.count, tuple(self.begun), tuple(self.removed), tuple(_entries(made)))
+
+    def change(self, change: Change) -> None:
+        match change:
+            case Insert(task, payload):
+                self.insert(task, payload)
+            case Start():
+                self.start(change)
+            case Update(task, was):
+                known = self.known(task.id, task.queue)
+                _require(known.status is was, Reason.STATE)
+                _require(known.version == task.version - 1, Reason.VERSION)
+                self.put_task(task)
+            case Record(task_id, attempt):
+                _require(task_id in self.state.tasks, Reason.MISSING)
+                self.state.attempts[task_id][attempt.number] = attempt
+            case Delete(queue, task_id):
+                _require(self.known(task_id, queue).status is Status.PENDING, Reason.STATE)
+                self.remove(task_id)
+            case Sweep():
+                self.sweep(change)
+            case Purge():
+                self.purge(change)
+            case _:
+                self.change_other(change)
+
+    def change_other(self, change: Change) -> None:
+        state = self.state
+        match change:
+            case PutQueue(queue):
+                known = state.queues.get(queue.key)
+                _require_next(known.version if known else None, queue.version)
+                state.queues[queue.key] = queue
+                self.count += len(state.pending(queue.key)) if queue.clearing else 0
+            case DropQueue(key):
+                _require(key in state.queues, Reason.MISSING)
+                _require(not any(task.queue == key for task in state.tasks.values()), Reason.STATE)
+                del state.queues[key]
+            case Claim():
+                self.claim(change)
+            case Forget():
+                self.forget(change)
+            case PutKey(key):
+                state.keys[key.id] = key
+            case PutSchedule(schedule):
+                there = state.schedules.get(schedule.id)
+                _require_next(there.version if there else None, schedule.version)
+                state.schedules[schedule.id] = schedule
+            case DropSchedule(schedule_id):
+                _require(state.schedules.pop(schedule_id, None) is not None, Reason.MISSING)
+            case PutSetting(name, value):
+                state.settings[name] = value
+
+    def known(self, task_id: str, queue: QueueKey) -> Task:
+        _require(task_id in self.state.tasks and self.state.tasks[task_id].queue == queue, Reason.MISSING)
+        return self.state.tasks[task_id]
+
+    def put_task(self, task: Task) -> None:
+        self.state.tasks[task.id] = task
+        self.put.add(task.id)
+
+    def insert(self, task: Task, payload: bytes) -> None:
+        sequence = sequence_of(task.id) or 0
+        _require(task.id not in self.state.tasks, Reason.EXISTS)
+        _require(task.queue in self.state.queues, Reason.MISSING)
+        clearing = self.state.queues[task.queue].clearing
+        _require(clearing is None or sequence > clearing.through, Reason.STATE)
+        self.put_task(task)
+        self.state.payloads[task.id] = payload
+        self.state.attempts[task.id] = {}
+        self.state.sequence = max(self.state.sequence, sequence)
+
+    def start(self, change: Start) -> None:
+        known = self.known(change.id, change.queue)
+        _require(known.status is Status.PENDING, Reason.STATE)
+        _require(known.version == change.version, Reason.VERSION)
+        _require(not self.state.held_back(known), Reason.STATE)
+        self.put_task(started(known, change.at))
+        self.begun.append((self.state.tasks[known.id], self.state.payloads[known.id]))
+
+    def claim(self, change: Claim) -> None:
+        known = self.state.claims.get((change.environment, change.name))
+        _require(known is None or known.expires_at <= self.now, Reason.EXISTS)
+        self.state.claims[change.environment, change.name] = change
+
+    def forget(self, change: Forget) -> None:
+        expired = [place for place, claim in self.state.claims.items() if claim.expires_at <= change.before]
+        for place in expired[: change.limit]:
+            del self.state.claims[place]
+            self.count += 1
+
+    def sweep(self, change: Sweep) -> None:
+        before = change.finished_before
+        victims = [
+            (task.finished_at or 0, task.id)
+            for task in self.state.tasks.values()
+            if task.queue == change.key
+            and task.status in change.statuses
+            and (before is None or (task.finished_at or 0) < before)
+        ]
+        self.remove_all([task_id for _, task_id in sorted(victims)[: change.limit]])
+
+    def purge(self, change: Purge) -> None:
+        victims = [
+            task.id
+            for task in self.state.tasks.values()
+            if task.queue == change.key
+            and task.status is Status.PENDING
+            and (sequence_of(task.id) or 0) <= change.through
+            and task.id not in change.spared
+        ]
+        self.remove_all(sorted(victims)[: change.limit])
+
+    def remove_all(self, victims: Sequence[str]) -> None:
+        for task_id in victims:
+            self.remove(task_id)
+            self.removed.append(task_id)
+            self.count += 1
+
+    def remove(self, task_id: str) -> None:
+        del self.state.tasks[task_id], self.state.payloads[task_id], self.state.attempts[task_id]
+
+
+def _entries(tasks: Sequence[Task]) -> list[Entry]:
+    return [
+        Entry(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
+        for task in tasks
+    ]
+
+
+def _matches(task: Task, which: TaskFilter) -> bool:
+    late = 1 << 62
+    return (
+        task.queue.environment is which.environment
+        and (which.queues is None or task.queue.name in which.queues)
+        and which.status in (None, task.status)
+        and (which.tag is None or which.tag in task.options.tags)
+        and which.error_type in (None, task.error_type)
+        and which.destination in (None, task.destination)
+        and (which.created_after or 0) <= task.created_at < (which.created_before or late)
+        and (which.finished_after is None or (task.finished_at or -1) >= which.finished_after)
+        and (which.finished_before is None or (task.finished_at or late) < which.finished_before)
+    )
+
+
 def _require(holds: bool, reason: Reason) -> None:
     if not holds:
         raise _Refusal(reason)
+
+
+def _require_next(known: int | None, version: int) -> None:
+    """Version 1 creates, version n replaces version n - 1."""
+    if version == 1:
+        _require(known is None, Reason.EXISTS)
+    else:
+        _require(known is not None, Reason.MISSING)
+        _require(known == version - 1, Reason.VERSION)

@@ -1,13 +1,15 @@
-"""A `Connection` over the real one that fails where a test says so."""
+"""Connections over the real one: one that fails where a test says so, one that counts SQLite's steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import Factory, define, frozen
 
 from aq.storage.sqlite.connection import Row, SqliteError, StdlibConnection
+
+T = TypeVar("T")
 
 
 @frozen
@@ -40,17 +42,20 @@ class Scripted:
         self._inner = StdlibConnection(path, read_only=read_only)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        return self._call(sql, lambda: self._inner.execute(sql, parameters))
+
+    def script(self, sql: str) -> None:
+        self._call(sql, lambda: self._inner.script(sql))
+
+    def _call(self, sql: str, work: Callable[[], T]) -> T:
         self._script.log.append(sql)
         fault = self._script.plan(sql, self._read_only)
         if fault is not None and not fault.happens:
             raise SqliteError(fault.code, "scripted")
-        rows = self._inner.execute(sql, parameters)
+        result = work()
         if fault is not None:
             raise SqliteError(fault.code, "scripted, after the work")
-        return rows
-
-    def script(self, sql: str) -> None:
-        self._inner.script(sql)
+        return result
 
     def interrupt(self) -> None:
         self._inner.interrupt()
@@ -67,3 +72,20 @@ def once(beginning: str, fault: Fault) -> Callable[[str, bool], Fault | None]:
         return faults.pop() if faults and not read_only and sql.startswith(beginning) else None
 
     return plan
+
+
+@define
+class Meter:
+    """Counts the steps of SQLite's machine in the connections that read, in tens."""
+
+    steps: int = 0
+
+    def connect(self, path: str, *, read_only: bool = False) -> StdlibConnection:
+        connection = StdlibConnection(path, read_only=read_only)
+        if read_only:
+            connection._connection.set_progress_handler(self._step, 10)
+        return connection
+
+    def _step(self) -> int:
+        self.steps += 10
+        return 0

@@ -2,157 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import pytest
-from attrs import evolve
 
-from aq.ids import IdMinter
-from aq.lifecycle import ended, started
-from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
+from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
 from aq.storage import open_storage
-from aq.storage.protocol import (
-    Applied,
-    Change,
-    Delete,
-    DropQueue,
-    Insert,
-    PutQueue,
-    PutSetting,
-    Record,
-    Start,
-    Storage,
-    Sweep,
-    TaskFilter,
-    Unit,
-    Update,
-)
-from aq.task import Environment, Queue, QueueKey, Status, Task
+from aq.storage.protocol import Applied, Backlog, Change, PutQueue, Storage, TaskFilter, Unit
+from aq.task import Environment, Queue, Status, Task, destination_of
 
+from .deeds import KEYS, SECOND, TAGS, URLS, Deed
 from .model import Model
 
-KEYS = [QueueKey(environment, name) for environment in Environment for name in ("a", "b")]
+__all__ = ["KEYS", "Deed", "compare"]
+
 SEEDS = 16
-COMMITS = 40
-MOST_UNITS = 8
-OUTCOMES = (
-    Outcome.success(),
-    Outcome(
-        status=AttemptStatus.FAILURE, error_type=ErrorType.GONE, response_code=410, response_body=b"\x00"
-    ),
-    Outcome(status=AttemptStatus.TIMEOUT, error_type=ErrorType.TIMEOUT, error="ü", timing=Timing(1, None, 2)),
-)
-
-
-class Deed:
-    """Makes up changes: mostly sensible ones, some aimed at what is not there or not so any more."""
-
-    def __init__(self, seed: int, model: Model) -> None:
-        self.random = Random(seed)
-        self.model = model
-        self.minter = IdMinter(self.random.getrandbits)
-        self.now = 1_000_000
-        self.seen: list[Task] = []
-        """Every task as it was at some moment."""
-        self.makers: Sequence[tuple[int, Callable[[], list[Change]]]] = (
-            (30, self.insert),
-            (25, self.start),
-            (25, self.end),
-            (8, self.delete),
-            (6, self.put_queue),
-            (3, self.drop_queue),
-            (4, self.sweep),
-            (3, self.put_setting),
-            (3, self.record),
-        )
-
-    def units(self) -> list[Unit]:
-        self.now += self.random.randint(-1_000, 2_000_000)
-        return [self.unit() for _ in range(self.random.randint(0, MOST_UNITS))]
-
-    def unit(self) -> list[Change]:
-        weights, makers = zip(*self.makers, strict=True)
-        chosen = self.random.choices(makers, weights, k=self.random.choice([1, 1, 1, 2, 3]))
-        return [change for make in chosen for change in make()]
-
-    def key(self) -> QueueKey:
-        return self.random.choice(KEYS)
-
-    def known(self) -> Task:
-        """A task as it is now, or (one time in six) as it was, or as it never was."""
-        if self.seen and self.random.random() < 1 / 6:
-            return self.random.choice(self.seen)
-        tasks = list(self.model.state.tasks.values())
-        return self.random.choice(tasks) if tasks else self.fresh()
-
-    def fresh(self) -> Task:
-        status = self.random.choice([Status.PENDING] * 8 + list(Status))
-        return Task(
-            id=self.minter.mint(self.now),
-            queue=self.key(),
-            webhook_url=self.random.choice(["http://a.example/", "https://[::1]:8443/x?y=%20"]),
-            priority=self.random.randint(1, 10),
-            delay=self.random.randint(0, 9),
-            created_at=self.now,
-            due_at=self.now + self.random.randint(-3, 3) * 1_000_000,
-            max_retries=self.random.choice([None, 0, 2]),
-            timeout=self.random.choice([None, 1, 900]),
-            traceparent=self.random.choice([None, "00-0af7-01"]),
-            status=status,
-            started_at=self.now if status is Status.ACTIVE else None,
-        )
-
-    def insert(self) -> list[Change]:
-        task = self.fresh() if self.random.random() < 0.95 else self.known()
-        self.seen.append(task)
-        return [Insert(task, self.random.randbytes(self.random.choice([0, 3, 9_000])))]
-
-    def start(self) -> list[Change]:
-        task = self.known()
-        self.seen.append(task)
-        return [Start(task.queue, task.id, task.version, self.now)]
-
-    def end(self) -> list[Change]:
-        task = self.known()
-        active = (
-            task if task.status is Status.ACTIVE else started(evolve(task, status=Status.PENDING), self.now)
-        )
-        active = evolve(active, started_at=self.now)
-        outcome, policy = self.random.choice(OUTCOMES), QueuePolicy(max_retries=1)
-        after, attempt = ended(active, outcome, policy, now=self.now, chance=self.random.random())
-        self.seen.append(after)
-        return [Update(after, Status.ACTIVE), Record(after.id, attempt)]
-
-    def record(self) -> list[Change]:
-        return self.end()[1:]
-
-    def delete(self) -> list[Change]:
-        task = self.known()
-        return [Delete(task.queue if self.random.random() < 0.9 else self.key(), task.id)]
-
-    def put_queue(self) -> list[Change]:
-        key = self.key()
-        known = self.model.state.queues.get(key)
-        version = (
-            self.random.choice([1, 2, 3]) if known is None else known.version + self.random.choice([1, 1, 2])
-        )
-        policy = QueuePolicy(concurrency=self.random.randint(1, 99), paused=self.random.random() < 0.5)
-        return [PutQueue(Queue(key, policy, self.now, version))]
-
-    def drop_queue(self) -> list[Change]:
-        key = self.key()
-        emptied: list[Change] = [Sweep(key, 1_000)] if self.random.random() < 0.5 else []
-        return [*emptied, DropQueue(key)]
-
-    def sweep(self) -> list[Change]:
-        return [Sweep(self.key(), self.random.choice([0, 1, 3, 100]))]
-
-    def put_setting(self) -> list[Change]:
-        return [PutSetting(self.random.choice("xyz"), str(self.random.random()))]
+COMMITS = 60
+MADE = KEYS[:4]
+DESTINATIONS = [*(destination_of(url) for url in URLS), "http://nowhere.example"]
 
 
 class Reopened:
@@ -185,19 +57,83 @@ async def compare(storage: Storage, model: Model, random: Random, seen: Sequence
     assert list(await storage.queues()) == model.queues()
     assert await storage.settings() == model.settings()
     assert await storage.floor() == model.floor()
+    assert list(await storage.api_keys()) == model.api_keys()
+    assert list(await storage.audit()) == []
+    for environment in (None, *Environment):
+        assert list(await storage.schedules(environment)) == model.schedules(environment)
+    for environment, name in model.state.claims:
+        at = now + random.randint(-1, 1) * SECOND
+        assert await storage.claim(environment, name, at) == model.claim(environment, name, at)
     for task in random.sample(seen, min(6, len(seen))):
         assert await storage.task(task.id) == model.task(task.id)
-    which = TaskFilter(
-        random.choice(list(Environment)), random.choice([None, "a", "b"]), random.choice([None, *Status])
+    await compare_lists(storage, model, random, seen, now)
+    await compare_queues(storage, model, random, now)
+
+
+async def compare_lists(
+    storage: Storage, model: Model, random: Random, seen: Sequence[Task], now: int
+) -> None:
+    counted = TaskFilter(
+        random.choice(list(Environment)),
+        random.choice([None, (), ("a",), ("b",), ("a", "unheard"), ("a", "b", "b")]),
+        random.choice([None, *Status]),
     )
-    before = random.choice([None, None, *(task.id for task in seen[-20:])])
-    limit, offset = random.choice([0, 1, 5, 1_000]), 0 if before else random.randint(0, 4)
-    found = await storage.list_tasks(which, limit=limit, offset=offset, before=before)
-    assert found == model.list_tasks(which, limit, offset, before)
+    ids = [task.id for task in seen[-20:]]
+    before, after = random.choice([(None, None), (None, ""), *((one, None) for one in ids)])
+    if before and random.random() < 0.5:
+        before, after = None, before
+    limit = random.choice([1, 2, 5, 1_000])
+    offset = random.randint(0, 4) if before is None and after is None else 0
+    found = await storage.list_tasks(counted, limit=limit, offset=offset, before=before, after=after)
+    assert found == model.list_tasks(counted, limit, offset, before, after)
+    assert await storage.count_tasks(counted) == len(model.listed(counted))
+
+    def moment() -> int | None:
+        return random.choice([None, now - random.randint(0, 30) * SECOND])
+
+    which = TaskFilter(
+        counted.environment,
+        counted.queues,
+        counted.status,
+        tag=random.choice([None, *TAGS]),
+        error_type=random.choice([None, None, ErrorType.DNS, ErrorType.GONE]),
+        destination=random.choice([None, None, *DESTINATIONS]),
+        created_after=moment(),
+        created_before=moment(),
+        finished_after=random.choice([None, moment()]),
+        finished_before=random.choice([None, moment()]),
+    )
+    assert await storage.count_tasks(which) == len(model.listed(which))
+    assert await walked(storage, which, limit) == model.listed(which)
+    upwards = await storage.list_tasks(which, limit=limit, after="")
+    assert list(upwards.tasks) == model.listed(which)[::-1][:limit]
+
+
+async def walked(storage: Storage, which: TaskFilter, limit: int) -> list[Task]:
+    """All pages, one after the other."""
+    found: list[Task] = []
+    more = None
+    while True:
+        page = await storage.list_tasks(which, limit=limit, before=more)
+        assert (page.total is not None) == which.counted
+        assert len(page.tasks) <= limit
+        found += page.tasks
+        more = page.more
+        if more is None:
+            return found
+
+
+async def compare_queues(storage: Storage, model: Model, random: Random, now: int) -> None:
     for key in KEYS:
-        at, limit = now + random.randint(-4, 4) * 1_000_000, random.choice([1, 3, 1_000])
-        assert await storage.window(key, at, limit) == model.window(key, at, limit)
+        at, limit = now + random.randint(-4, 4) * SECOND, random.choice([1, 3, 1_000])
+        aside, most = random.sample(DESTINATIONS, random.choice([0, 0, 1, 2, 4])), random.choice([0, 1, 100])
+        assert await storage.window(key, at, limit, aside, most) == model.window(key, at, limit, aside, most)
+        assert await storage.expiring(key, at, limit) == model.expiring(key, at, limit)
         assert list(await storage.active(key, limit)) == model.active(key, limit)
+        for ordering_key in ("x", "y", "ü z", "unheard"):
+            assert await storage.head_of(key, ordering_key) == model.head_of(key, ordering_key)
+        backlogs = await storage.backlogs(key.environment, at, random.choice([None, key.name]))
+        assert backlogs.get(key.name, Backlog()) == model.backlog(key, at)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -206,7 +142,7 @@ async def test_the_storages_and_the_model_agree(seed: int, tmp_path: Path) -> No
     deed = Deed(seed, model)
     async with open_storage("memory:") as memory, opened(tmp_path / "aq.db") as sqlite:
         await memory.commit([], 0)
-        for key in KEYS[:3]:
+        for key in MADE:
             units: list[Unit] = [[PutQueue(Queue(key, QueuePolicy(), 0))]]
             answers = model.commit(units, 0)
             assert list(await memory.commit(units, 0)) == answers
@@ -230,21 +166,23 @@ def test_the_random_operations_reach_every_answer() -> None:
     for seed in range(SEEDS):
         model = Model()
         deed = Deed(seed, model)
-        model.commit([[PutQueue(Queue(key, QueuePolicy(), 0))] for key in KEYS[:3]], 0)
+        model.commit([[PutQueue(Queue(key, QueuePolicy(), 0))] for key in MADE], 0)
         for _ in range(COMMITS):
             units = deed.units()
             for unit, answer in zip(units, model.commit(units, deed.now), strict=True):
                 if isinstance(answer, Applied):
                     seen.update((type(change).__name__, "applied") for change in unit)
+                    if answer.released:
+                        seen.update((type(change).__name__, "released") for change in unit)
                 elif len(unit) == 1:
                     seen.add((type(unit[0]).__name__, str(answer.reason)))
-    applied = "Insert", "Start", "Delete", "Record", "PutQueue", "Sweep", "DropQueue", "PutSetting"
-    missing = "Insert", "Start", "Delete", "Record", "PutQueue", "DropQueue"
+    missing = ["Insert", "Start", "Update", "Delete", "Record", "PutQueue", "DropQueue"]
+    missing += ["PutSchedule", "DropSchedule"]
     assert {
-        *((name, "applied") for name in applied),
+        *((kind.__name__, "applied") for kind in get_args(Change)),
         *((name, "missing") for name in missing),
-        *((name, "state") for name in ("Start", "Delete", "DropQueue")),
-        ("Insert", "exists"),
-        ("Start", "version"),
-        ("PutQueue", "version"),
+        *((name, "state") for name in ("Insert", "Start", "Update", "Delete", "DropQueue")),
+        *((name, "exists") for name in ("Insert", "Claim", "PutSchedule")),
+        *((name, "version") for name in ("Start", "Update", "PutQueue", "PutSchedule")),
+        *((name, "released") for name in ("Insert", "Update", "Delete", "Purge")),
     } <= seen

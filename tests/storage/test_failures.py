@@ -25,17 +25,20 @@ from aq.storage.protocol import (
     Start,
     Storage,
     StoredTask,
+    Sweep,
     TaskFilter,
     Unit,
     Update,
 )
-from aq.storage.sqlite import open_sqlite, statements
+from aq.storage.sqlite import open_sqlite, statements, writer
 from aq.storage.sqlite.connection import StdlibConnection
+from aq.storage.sqlite.lists import Walk, page_text
 from aq.task import Queue, Status
 
+from .deeds import KEYS, Deed
 from .model import Model
 from .scripted import Fault, Script, once
-from .test_differential import KEYS, Deed, compare
+from .test_differential import compare
 
 TRANSIENT = ("SQLITE_BUSY", "SQLITE_IOERR_WRITE", "SQLITE_NOMEM", "SQLITE_CANTOPEN")
 
@@ -230,6 +233,29 @@ async def test_a_failed_fsync_ends_the_storage(code: str, tmp_path: Path) -> Non
         assert script.log == []
 
 
+@pytest.mark.parametrize("code", [*TRANSIENT, "SQLITE_FULL", "SQLITE_IOERR_FSYNC", "SQLITE_CORRUPT"])
+async def test_what_is_committed_stays_so_when_pages_cannot_be_given_back(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SPARE_PAGES", 0)
+    async with scripted(tmp_path) as (bench, script):
+        gone = [bench.task(status=Status.FAILED, finished_at=NOW) for _ in range(100)]
+        await bench.put(*gone, payload=bytes(9_000))
+        script.plan = once("PRAGMA incremental_vacuum", Fault(code))
+        (answer,) = await bench.commit([Sweep(MAIL, 100)])
+        assert isinstance(answer, Applied)
+        assert answer.count == 100
+        assert any(sql.startswith("PRAGMA incremental_vacuum") for sql in script.log)
+        if code == "SQLITE_IOERR_FSYNC":
+            with pytest.raises(StorageError, match="uncertain"):
+                await bench.commit([PutSetting("a", "1")])
+        elif code == "SQLITE_CORRUPT":
+            assert bench.storage.damage is not None
+        else:
+            await bench.commit([PutSetting("a", "1")])
+            assert (await bench.counts(MAIL)).total == 0
+
+
 @pytest.mark.parametrize("code", ["SQLITE_CORRUPT", "SQLITE_CORRUPT_INDEX", "SQLITE_NOTADB"])
 async def test_nothing_is_written_to_a_damaged_store(code: str, tmp_path: Path) -> None:
     """Rule 15."""
@@ -309,8 +335,8 @@ async def test_a_read_sees_one_moment_whatever_is_committed_in_its_middle(tmp_pa
         first, _, second = await bench.put(bench.task(), bench.task(), bench.task(priority=1))
         script.plan = at(statements.ATTEMPTS, end_one)
         assert await storage.task(first.id) == StoredTask(first, b"{}", [])
-        script.plan = at(statements.PAGES["queue_id", (0,)], end_one)
-        page = await storage.list_tasks(TaskFilter(queue="mail", status=Status.PENDING), limit=9)
+        script.plan = at(page_text(Walk("queue_id", 1, (0,))), end_one)
+        page = await storage.list_tasks(TaskFilter(queues=("mail",), status=Status.PENDING), limit=9)
         assert len(page.tasks) == page.total == 2
         script.plan = at(statements.UPCOMING, put_off_one)
         window = await storage.window(MAIL, NOW, 9)

@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 
 from aq.errors import StorageCorruptError, StorageError, ValidationError
+from aq.ids import sequence_of
+from aq.outcome import ErrorType
+from aq.policy import Backoff, QueuePolicy
 from aq.storage import open_storage
-from aq.storage.conformance.bench import MAIL, Bench
-from aq.storage.protocol import PutSetting, TaskFilter, Traits
-from aq.storage.sqlite import open_sqlite
+from aq.storage.conformance.bench import MAIL, MINUTE, NOW, SANDBOX, Bench, entry
+from aq.storage.protocol import Applied, Backlog, PutSetting, Start, Sweep, TaskFilter, Traits
+from aq.storage.sqlite import open_sqlite, writer
 from aq.storage.sqlite.connection import StdlibConnection
 from aq.storage.sqlite.schema import APPLICATION_ID, CHECKED_AT_OPEN, WAL_LIMIT, migrations
+from aq.task import Environment, FailureReason, Status, Task
 
 HOLDER = Path(__file__).with_name("holder.py")
 
@@ -76,7 +81,7 @@ async def test_the_file_is_set_up_as_promised(tmp_path: Path) -> None:
         assert pragma("journal_mode") == "wal"
         assert pragma("auto_vacuum") == 2
         assert pragma("application_id") == APPLICATION_ID
-        assert pragma("user_version") == len(migrations()) >= 1
+        assert pragma("user_version") == len(migrations()) >= 2
         connection.close()
     assert _names(tmp_path) == ["aq.db", "aq.db.lock"]
 
@@ -145,6 +150,112 @@ async def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StorageError, match=r"newer aq \(schema 9999"):
         await open_and_close(path)
+
+
+# -- a store of version 1 -----------------------------------------------------------------------------------
+OLD_TASK = (
+    "INSERT INTO tasks VALUES ({seq}, '{id}', {environment}, {queue}, {status}, {version}, 5, {due},"
+    " 'https://example.com', NULL, 'https://example.com/hooks?x=1', 0, {created}, NULL, NULL, NULL,"
+    " {attempt}, {failures}, 0, NULL, {finished}, {reason})"
+)
+
+
+def write_version_1(path: Path, tasks: list[Task]) -> None:
+    """As the first version left it, with an attempt for each task that failed."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.executescript(migrations()[0].sql)
+    policy = '{"max_retries":7,"retry_backoff":"fixed","timeout":5,"concurrency":3,"paused":false}'
+    for number, (environment, name) in enumerate([(0, "mail"), (1, "mail")], start=1):
+        counts = [
+            sum(task.status is status and _rank(task) == environment for task in tasks) for status in Status
+        ]
+        queue = (number, environment, name, policy, 2, NOW, *counts)
+        connection.execute("INSERT INTO queues VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", queue)
+    for task in tasks:
+        seq = sequence_of(task.id)
+        fields = {
+            "seq": seq,
+            "id": task.id,
+            "environment": _rank(task),
+            "queue": _rank(task) + 1,
+            "status": list(Status).index(task.status),
+            "version": task.version,
+            "due": task.due_at,
+            "created": task.created_at,
+            "attempt": task.attempt,
+            "failures": task.failures,
+            "finished": task.finished_at or "NULL",
+            "reason": f"'{task.failure_reason}'" if task.failure_reason else "NULL",
+        }
+        connection.execute(OLD_TASK.format(**fields))
+        connection.execute("INSERT INTO payloads VALUES (?, ?)", (seq, b"{}"))
+        for number in range(1, task.attempt + 1):
+            error = "dns" if number == task.attempt else "timeout"
+            attempt = (seq, number, "error", NOW, 1, 2, None, error, "no", None, None)
+            connection.execute("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", attempt)
+    connection.execute(f"UPDATE meta SET now = {NOW}, sequence = {sequence_of(tasks[-1].id)}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.commit()
+    connection.close()
+
+
+def _rank(task: Task) -> int:
+    return int(task.queue.environment is Environment.TEST)
+
+
+async def test_a_store_of_version_1_is_taken_over_with_all_that_is_in_it(tmp_path: Path) -> None:
+    async with open_storage("memory:") as memory:
+        bench = Bench(memory)
+    waiting = [bench.task(due_at=NOW + place * MINUTE) for place in range(3)]
+    tasks = [
+        *waiting,
+        bench.task(SANDBOX, due_at=-1),
+        bench.task(attempt=2, failures=2, version=5),
+        *(
+            bench.task(
+                status=Status.FAILED,
+                failure_reason=FailureReason.EXHAUSTED,
+                attempt=2,
+                failures=2,
+                version=5,
+                finished_at=NOW - place,
+            )
+            for place in range(2)
+        ),
+        bench.task(status=Status.COMPLETED, finished_at=NOW, version=3),
+    ]
+    path = tmp_path / "aq.db"
+    write_version_1(path, tasks)
+    for _ in range(2):
+        async with open_storage(url(path)) as storage:
+            assert list(await storage.audit()) == []
+            for task in tasks:
+                found = await storage.task(task.id)
+                assert found is not None
+                assert found.task == evolve(task, error_type=ErrorType.DNS if task.attempt else None)
+                assert len(found.attempts) == task.attempt
+            queue = await storage.queue(MAIL)
+            assert queue is not None
+            assert queue.policy == QueuePolicy(
+                max_retries=7, retry_backoff=Backoff.FIXED, timeout=5, concurrency=3
+            )
+            assert (queue.counts.pending, queue.counts.failed, queue.version) == (4, 2, 2)
+            assert await storage.backlogs(Environment.LIVE, NOW) == {"mail": Backlog(2, NOW)}
+            window = await storage.window(MAIL, NOW, 9, ["https://example.com"], 9)
+            assert window.due == []
+            apart = window.aside["https://example.com"].due
+            assert list(apart) == [entry(waiting[0]), entry(tasks[4])]
+            assert [one.id for one in window.upcoming] == [task.id for task in waiting[1:]]
+            dns = TaskFilter(error_type=ErrorType.DNS, status=Status.FAILED)
+            assert await storage.count_tasks(dns) == 2
+    async with open_storage(url(path)) as storage:
+        (swept, begun) = await storage.commit([[Sweep(MAIL, 1)], [Start(MAIL, waiting[0].id, 1, NOW)]], NOW)
+        assert isinstance(swept, Applied)
+        assert swept.removed == (tasks[6].id,), "the one that finished first"
+        assert isinstance(begun, Applied)
+        assert list(await storage.audit()) == []
 
 
 async def test_a_failed_opening_lets_go_of_the_lock(tmp_path: Path) -> None:
@@ -233,6 +344,70 @@ async def test_damage_of_a_large_store_is_found_beside_its_use(tmp_path: Path) -
             await storage.commit([[PutSetting("a", "1")]], 1)
     async with open_sqlite(str(path)):
         """Closed at once: the check gives up."""
+
+
+# -- what is counted and marked (rule 19) -------------------------------------------------------------------
+async def test_the_audit_tells_what_differs(tmp_path: Path) -> None:
+    path = tmp_path / "aq.db"
+    async with open_storage(url(path)) as storage:
+        bench = Bench(storage)
+        await bench.make(MAIL)
+        head, held, free = await bench.put(
+            bench.task(ordering_key="a"), bench.task(ordering_key="a"), bench.task(due_at=NOW + 5 * MINUTE)
+        )
+        assert list(await storage.audit()) == []
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE queues SET failed = 1200")
+        connection.execute("UPDATE due_minutes SET pending = 7 WHERE pending = 2")
+        connection.execute("DELETE FROM due_minutes WHERE pending = 1")
+        connection.execute("UPDATE tasks SET held = NOT held WHERE ordering_key IS NOT NULL")
+    connection.close()
+    async with open_storage(url(path)) as storage:
+        assert list(await storage.audit()) == [
+            "queue mail: counted 1,200 failed tasks, there are 0",
+            "queue mail: counted 7 pending tasks due in the minute 2027-01-15T08:00Z, there are 2",
+            "queue mail: counted 0 pending tasks due in the minute 2027-01-15T08:05Z, there are 1",
+            f"queue mail: {head.id} is marked as held back by its ordering key, and is not held back",
+            f"queue mail: {held.id} is not marked as held back by its ordering key, and is held back",
+        ]
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE tasks SET held = NOT held WHERE ordering_key IS NOT NULL")
+        connection.execute("UPDATE tasks SET queue_id = 9 WHERE id = ?", (free.id,))
+    connection.close()
+    async with open_storage(url(path)) as storage:
+        found = list(await storage.audit())
+        assert "a queue that is not there (number 9): counted 0 pending tasks, there are 1" in found
+
+
+# -- pages given back ---------------------------------------------------------------------------------------
+async def test_swept_pages_go_back_to_the_system_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SPARE_PAGES", 100)
+    path = tmp_path / "aq.db"
+    async with open_storage(url(path)) as storage:
+        bench = Bench(storage)
+        await bench.make(MAIL)
+        for _ in range(10):
+            tasks = [bench.task(status=Status.FAILED, finished_at=NOW) for _ in range(100)]
+            await bench.put(*tasks, payload=bytes(9_000))
+        largest = _pages(path)
+        assert largest > 2_000
+        before = largest
+        for _ in range(10):
+            await bench.commit([Sweep(MAIL, 100)])
+            after = _pages(path)
+            assert before - 256 <= after <= before
+            before = after
+        assert after < largest - 1_500
+        assert (await storage.list_tasks(TaskFilter(), limit=1)).total == 0
+
+
+def _pages(path: Path) -> int:
+    connection = sqlite3.connect(path)
+    pages: int = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.close()
+    return pages
 
 
 # -- the write-ahead log ------------------------------------------------------------------------------------

@@ -11,10 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from aq.storage.conformance import reading, writing
+from aq.storage.conformance import claims, deleting, durable, lists, ordering, reading, windows, writing
 from aq.storage.conformance.bench import Case, Factory
 
 __all__ = ["CASES", "DURABLE_CASES", "Case", "Factory"]
 
-CASES: Final[Sequence[Case]] = (*writing.CASES, *reading.CASES)
-DURABLE_CASES: Final = writing.DURABLE_CASES
+CASES: Final[Sequence[Case]] = (
+    *writing.CASES,
+    *deleting.CASES,
+    *ordering.CASES,
+    *claims.CASES,
+    *reading.CASES,
+    *lists.CASES,
+    *windows.CASES,
+)
+DURABLE_CASES: Final[Sequence[Case]] = durable.DURABLE_CASES

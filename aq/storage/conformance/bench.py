@@ -16,6 +16,7 @@ from aq.storage.protocol import (
     Answer,
     Applied,
     Change,
+    Entry,
     Insert,
     PutQueue,
     Reason,
@@ -36,6 +37,9 @@ NOW: Final = 1_800_000_000_000_000
 MAIL: Final = QueueKey(Environment.LIVE, "mail")
 IMAGES: Final = QueueKey(Environment.LIVE, "images")
 SANDBOX: Final = QueueKey(Environment.TEST, "mail")
+CALLBACKS: Final = QueueKey(Environment.CALLBACK, "mail")
+SECOND: Final = 1_000_000
+MINUTE: Final = 60 * SECOND
 
 
 def expect(rule: int, found: T, wanted: T) -> None:
@@ -52,10 +56,10 @@ class Bench:
         self._minter = IdMinter(Random(7).getrandbits)  # noqa: S311
 
     def task(self, queue: QueueKey = MAIL, **fields: Any) -> Task:
-        """A new task, due at NOW where nothing else is said."""
+        """A new task, created and due at NOW where nothing else is said."""
         return Task(
             **{
-                "id": self._minter.mint(NOW),
+                "id": self._minter.mint(fields.get("created_at", NOW)),
                 "queue": queue,
                 "webhook_url": "https://example.com/hooks?x=1",
                 "priority": 5,
@@ -74,8 +78,9 @@ class Bench:
         expect(8, list(await self.commit(*units)), [Applied() for _ in keys])
 
     async def put(self, *tasks: Task, payload: bytes = b"{}") -> list[Task]:
+        """Insert them, a unit for each."""
         answers = await self.commit(*[[Insert(task, payload)] for task in tasks])
-        expect(5, list(answers), [Applied() for _ in tasks])
+        expect(5, [type(answer) for answer in answers], [Applied for _ in tasks])
         return list(tasks)
 
     async def refused(self, rule: int, reason: Reason, *unit: Change) -> None:
@@ -95,6 +100,11 @@ class Bench:
 
     async def ids(self, which: TaskFilter, limit: int = 100, **where: Any) -> list[str]:
         return [task.id for task in (await self.storage.list_tasks(which, limit=limit, **where)).tasks]
+
+
+def entry(task: Task) -> Entry:
+    """As much of a waiting task as scheduling needs."""
+    return Entry(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
 
 
 def finished(task: Task, outcome: Outcome, at: Instant = NOW) -> tuple[Task, Attempt]:

@@ -1,9 +1,8 @@
-"""Rules 11-15: reads, and what is true of a storage as a whole."""
+"""Rules 11, 14, 15 and 19: reads, and what is true of a storage as a whole."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from random import Random
 from typing import Any, Final
 
 import trio
@@ -25,15 +24,13 @@ from aq.storage.conformance.bench import (
 )
 from aq.storage.protocol import (
     Delete,
-    Entry,
     Insert,
-    PutSetting,
     Record,
     Start,
     TaskFilter,
     Update,
 )
-from aq.task import Environment, QueueKey, Status, Task
+from aq.task import Environment, Status
 
 
 async def reads_beside_commits_see_one_moment(factory: Factory) -> None:
@@ -61,71 +58,6 @@ async def reads_beside_commits_see_one_moment(factory: Factory) -> None:
                 expect(11, found.task.failures, seen)
 
 
-async def a_window_is_in_running_order(factory: Factory) -> None:
-    """Rule 12."""
-    async with factory() as storage:
-        bench = Bench(storage)
-        await bench.make(MAIL, IMAGES, SANDBOX)
-        random = Random(3)  # noqa: S311
-        tasks = [
-            bench.task(priority=random.randint(1, 10), due_at=NOW + random.randint(-5, 5)) for _ in range(90)
-        ]
-        await bench.put(*tasks, bench.task(IMAGES), bench.task(SANDBOX))
-        await bench.commit([Start(MAIL, tasks[0].id, 1, NOW)], [Delete(MAIL, tasks[1].id)])
-        entries = [Entry(task.id, task.priority, task.due_at, 1) for task in tasks[2:]]
-        for now in (NOW - 9, NOW - 1, NOW, NOW + 9):
-            due = sorted(
-                (entry for entry in entries if entry.due_at <= now),
-                key=lambda entry: (-entry.priority, entry.due_at, entry.id),
-            )
-            upcoming = sorted(
-                (entry for entry in entries if entry.due_at > now),
-                key=lambda entry: (entry.due_at, entry.id),
-            )
-            for limit in (1, len(due), len(upcoming), 40, 1_000):
-                window = await storage.window(MAIL, now, limit)
-                expect(12, list(window.due), due[:limit])
-                expect(12, list(window.upcoming), upcoming[:limit])
-                complete = len(due) <= limit, len(upcoming) <= limit
-                expect(12, (window.due_complete, window.upcoming_complete), complete)
-        for key in (SANDBOX, QueueKey(Environment.LIVE, "unheard")):
-            empty = await storage.window(key, NOW, 5)
-            found = list(empty.due), empty.due_complete, list(empty.upcoming), empty.upcoming_complete
-            expect(12, found, ([], True, [], True))
-
-
-async def lists_are_newest_first(factory: Factory) -> None:
-    """Rule 13."""
-    async with factory() as storage:
-        bench = Bench(storage)
-        keys = MAIL, IMAGES, SANDBOX
-        await bench.make(*keys)
-        random = Random(4)  # noqa: S311
-        tasks = [bench.task(random.choice(keys), status=random.choice(list(Status))) for _ in range(120)]
-        await bench.put(*tasks)
-        for environment in Environment:
-            for name in (None, "mail", "images", "unheard"):
-                for status in (None, *Status):
-                    which = TaskFilter(environment, name, status)
-                    wanted = [task for task in reversed(tasks) if _matches(task, which)]
-                    page = await storage.list_tasks(which, limit=1_000)
-                    expect(13, (list(page.tasks), page.total), (wanted, len(wanted)))
-                    ids = [task.id for task in wanted]
-                    expect(13, await bench.ids(which, limit=3, offset=2), ids[2:5])
-                    below = tasks[60].id
-                    expect(13, await bench.ids(which, before=below), [one for one in ids if one < below])
-        expect(13, await bench.ids(TaskFilter(), before="task_unheard"), [])
-        expect(13, (await storage.list_tasks(TaskFilter(), limit=0)).tasks, [])
-
-
-def _matches(task: Task, which: TaskFilter) -> bool:
-    return (
-        task.queue.environment is which.environment
-        and which.queue in (None, task.queue.name)
-        and which.status in (None, task.status)
-    )
-
-
 async def the_floor_only_rises(factory: Factory) -> None:
     """Rule 14."""
     async with factory() as storage:
@@ -139,28 +71,18 @@ async def the_floor_only_rises(factory: Factory) -> None:
         expect(14, (floor.now, floor.sequence), (NOW + 50, sequence_of(high.id)))
 
 
-async def active_gives_the_interrupted(factory: Factory) -> None:
-    """The read `active`."""
+async def an_audit_of_what_is_sound_finds_nothing(factory: Factory) -> None:
+    """Rule 19, of a store that was only ever written through its commits."""
     async with factory() as storage:
         bench = Bench(storage)
-        await bench.make(MAIL, SANDBOX)
-        tasks = await bench.put(*[bench.task() for _ in range(5)])
-        chosen = [tasks[3], tasks[0], tasks[4]]
-        await bench.commit(*[[Start(MAIL, task.id, 1, NOW)] for task in chosen])
-        by_id = [started(task, NOW) for task in (tasks[0], tasks[3], tasks[4])]
-        expect(11, list(await storage.active(MAIL, 10)), by_id)
-        expect(11, list(await storage.active(MAIL, 2)), by_id[:2])
-        expect(11, list(await storage.active(SANDBOX, 2)), [])
-
-
-async def settings_are_what_was_put_last(factory: Factory) -> None:
-    """PutSetting and the read `settings`."""
-    async with factory() as storage:
-        bench = Bench(storage)
-        expect(11, dict(await storage.settings()), {})
-        await bench.commit([PutSetting("a", "1"), PutSetting("b", "x\u00e4\n"), PutSetting("a", "2")])
-        await bench.commit([PutSetting("c", "")], [PutSetting("b", "y")])
-        expect(11, dict(await storage.settings()), {"a": "2", "b": "y", "c": ""})
+        expect(19, list(await storage.audit()), [])
+        await bench.make(MAIL, IMAGES, SANDBOX)
+        tasks = [
+            bench.task(ordering_key=key, due_at=NOW + 10**8 * place) for place in range(4) for key in "kl"
+        ]
+        await bench.put(*tasks, bench.task(SANDBOX), bench.task(IMAGES, status=Status.ACTIVE, started_at=NOW))
+        await bench.commit([Start(MAIL, tasks[0].id, 1, NOW)], [Delete(MAIL, tasks[1].id)])
+        expect(19, list(await storage.audit()), [])
 
 
 async def a_sound_store_has_no_damage(factory: Factory) -> None:
@@ -178,7 +100,16 @@ async def a_closed_storage_says_so(factory: Factory) -> None:
             lambda: storage.commit([], NOW),
             lambda: storage.task("task_unheard"),
             lambda: storage.window(MAIL, NOW, 1),
+            lambda: storage.expiring(MAIL, NOW, 1),
+            lambda: storage.head_of(MAIL, "k"),
             lambda: storage.list_tasks(TaskFilter(), limit=1),
+            lambda: storage.count_tasks(TaskFilter()),
+            lambda: storage.backlogs(Environment.LIVE, NOW),
+            lambda: storage.claim(Environment.LIVE, "k", NOW),
+            lambda: storage.schedule("schedule_unheard"),
+            storage.schedules,
+            storage.api_keys,
+            storage.audit,
             storage.queues,
             storage.settings,
             storage.floor,
@@ -193,11 +124,8 @@ async def a_closed_storage_says_so(factory: Factory) -> None:
 
 CASES: Final[Sequence[Case]] = (
     reads_beside_commits_see_one_moment,
-    a_window_is_in_running_order,
-    lists_are_newest_first,
     the_floor_only_rises,
-    active_gives_the_interrupted,
-    settings_are_what_was_put_last,
+    an_audit_of_what_is_sound_finds_nothing,
     a_sound_store_has_no_damage,
     a_closed_storage_says_so,
 )

@@ -1,4 +1,4 @@
-"""Rules 1-10: commits."""
+"""Rules 1 and 3-10: commits, but for what deletes in bulk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from aq.storage.conformance.bench import (
     Bench,
     Case,
     Factory,
-    end_of,
     expect,
     finished,
 )
@@ -39,10 +38,9 @@ from aq.storage.protocol import (
     Start,
     StoredTask,
     Sweep,
-    TaskFilter,
     Update,
 )
-from aq.task import Counts, Environment, Queue, QueueKey, Status
+from aq.task import Clearing, Counts, Environment, Queue, QueueKey, Revival, Status
 
 
 async def units_apply_in_order_each_for_itself(factory: Factory) -> None:
@@ -70,25 +68,6 @@ async def units_apply_in_order_each_for_itself(factory: Factory) -> None:
         expect(1, list(answers), wanted)
         expect(1, await bench.commit(), [])
         expect(1, (await bench.stored(task)).task.status, Status.COMPLETED)
-
-
-async def what_is_committed_outlives_the_opening(factory: Factory) -> None:
-    """Rule 2, as far as it can be seen without a power cut."""
-    async with factory() as storage:
-        bench = Bench(storage)
-        await bench.make(MAIL)
-        waiting, running = await bench.put(bench.task(), bench.task())
-        await bench.commit([Start(MAIL, running.id, 1, NOW + 5)], [PutSetting("secret", "s")], now=NOW + 5)
-        before = await storage.queues(), await bench.stored(waiting), await bench.stored(running)
-    async with factory() as storage:
-        bench = Bench(storage)
-        after = await storage.queues(), await bench.stored(waiting), await bench.stored(running)
-        expect(2, after, before)
-        expect(2, await storage.settings(), {"secret": "s"})
-        floor = await storage.floor()
-        expect(14, (floor.now, floor.sequence), (NOW + 5, sequence_of(running.id)))
-        await bench.refused(5, Reason.EXISTS, Insert(running, b"{}"))
-        await bench.refused(8, Reason.EXISTS, PutQueue(Queue(MAIL, QueuePolicy(), NOW)))
 
 
 async def a_commit_begun_is_not_cancelled(factory: Factory) -> None:
@@ -231,6 +210,11 @@ async def queues_are_put_by_version(factory: Factory) -> None:
         expect(8, await bench.commit([PutQueue(second)]), [Applied()])
         await bench.refused(8, Reason.VERSION, PutQueue(second))
         expect(8, await storage.queue(MAIL), evolve(second, counts=Counts(pending=1)))
+        third = evolve(second, version=3, clearing=Clearing(7, ("a", "b")), revival=Revival(failed_by=NOW))
+        expect(8, await bench.commit([PutQueue(third)]), [Applied(count=1)])
+        expect(8, await storage.queue(MAIL), evolve(third, counts=Counts(pending=1)))
+        expect(8, await bench.commit([PutQueue(evolve(second, version=4))]), [Applied()])
+        expect(8, await storage.queue(MAIL), evolve(second, version=4, counts=Counts(pending=1)))
 
 
 async def queues_are_listed_by_name(factory: Factory) -> None:
@@ -241,47 +225,6 @@ async def queues_are_listed_by_name(factory: Factory) -> None:
         expect(11, [queue.key for queue in await storage.queues()], [IMAGES, MAIL, SANDBOX])
         expect(11, [queue.key for queue in await storage.queues(Environment.LIVE)], [IMAGES, MAIL])
         expect(11, await storage.queue(QueueKey(Environment.TEST, "images")), None)
-
-
-async def only_an_empty_queue_is_dropped(factory: Factory) -> None:
-    """Rule 9, of DropQueue."""
-    async with factory() as storage:
-        bench = Bench(storage)
-        await bench.refused(9, Reason.MISSING, DropQueue(MAIL))
-        await bench.make(MAIL, IMAGES)
-        (task,) = await bench.put(bench.task())
-        await bench.refused(9, Reason.STATE, DropQueue(MAIL))
-        await bench.refused(9, Reason.STATE, Insert(bench.task(IMAGES), b"{}"), DropQueue(IMAGES))
-        expect(9, await bench.commit([Delete(MAIL, task.id), DropQueue(MAIL)]), [Applied()])
-        expect(9, await storage.queue(MAIL), None)
-        await bench.refused(5, Reason.MISSING, Insert(bench.task(), b"{}"))
-        await bench.make(MAIL)
-        put = Queue(MAIL, QueuePolicy(timeout=5), NOW + 1)
-        expect(9, await bench.commit([DropQueue(MAIL), PutQueue(put)]), [Applied()])
-        expect(9, await storage.queue(MAIL), put)
-
-
-async def a_sweep_takes_the_oldest_finished(factory: Factory) -> None:
-    """Rule 9, of Sweep."""
-    async with factory() as storage:
-        bench = Bench(storage)
-        await bench.make(MAIL, IMAGES)
-        waiting, *rest = await bench.put(*[bench.task() for _ in range(6)])
-        (elsewhere,) = await bench.put(bench.task(IMAGES, status=Status.COMPLETED))
-        await bench.commit(*[[Start(MAIL, task.id, 1, NOW)] for task in rest])
-        ends = [
-            finished(started(task, NOW), FAILED if place % 2 else Outcome.success())
-            for place, task in enumerate(rest)
-        ]
-        *early, late = [end_of(task, attempt) for task, attempt in ends]
-        await bench.commit(*early)
-        expect(9, await bench.commit([Sweep(MAIL, 2)]), [Applied(count=2)])
-        expect(9, [await storage.task(task.id) for task in rest[:2]], [None, None])
-        expect(9, list(await bench.commit(late, [Sweep(MAIL, 2)])), [Applied(), Applied(count=2)])
-        expect(9, await bench.ids(TaskFilter(queue="mail")), [rest[4].id, waiting.id])
-        expect(9, await bench.commit([Sweep(MAIL, 9)]), [Applied(count=1)])
-        expect(9, await bench.ids(TaskFilter()), [elsewhere.id, waiting.id])
-        expect(9, await bench.commit([Sweep(SANDBOX, 5)]), [Applied(count=0)])
 
 
 async def a_start_answers_the_task_and_its_payload(factory: Factory) -> None:
@@ -328,9 +271,6 @@ CASES: Final[Sequence[Case]] = (
     counts_follow_every_change,
     queues_are_put_by_version,
     queues_are_listed_by_name,
-    only_an_empty_queue_is_dropped,
-    a_sweep_takes_the_oldest_finished,
     a_start_answers_the_task_and_its_payload,
     a_deleted_task_leaves_nothing,
 )
-DURABLE_CASES: Final[Sequence[Case]] = (what_is_committed_outlives_the_opening,)

@@ -3,9 +3,10 @@
     connection   the calls made to SQLite, and its errors by name
     lock         one process at a time
     schema       is the file ours, of which version, whole? migrations
-    statements   all SQL text          rows    domain values as rows, and back
-    writer       the one connection that commits
-    readers      a few connections that read     reads   what they read
+    statements   SQL that reads        bulk    SQL that writes       rows   domain values as rows, and back
+    writer       the one connection that commits                     before what it finds
+    readers      a few connections that read
+    reads        what they read; the larger ones: lists, windows, audit
     failures     what an error means
 
 WAL journal, synchronous=FULL: a commit is on the disk before it returns.
@@ -20,10 +21,15 @@ from functools import partial
 
 import trio
 
+from aq.apikey import ApiKey
 from aq.errors import StorageError
 from aq.instants import Instant
+from aq.schedule import Schedule
 from aq.storage.protocol import (
     Answer,
+    Backlog,
+    Claimed,
+    Expiring,
     Floor,
     StoredTask,
     TaskFilter,
@@ -33,8 +39,10 @@ from aq.storage.protocol import (
     Window,
 )
 from aq.storage.sqlite import reads
+from aq.storage.sqlite.audit import audit
 from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
 from aq.storage.sqlite.failures import Health
+from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.readers import Hop, Readers
 from aq.storage.sqlite.schema import Check
@@ -125,14 +133,31 @@ class SqliteStorage:
         return await self._readers.run(partial(reads.task, task_id=task_id))
 
     async def list_tasks(
-        self, which: TaskFilter, *, limit: int, offset: int = 0, before: str | None = None
+        self,
+        which: TaskFilter,
+        *,
+        limit: int,
+        offset: int = 0,
+        before: str | None = None,
+        after: str | None = None,
     ) -> TaskPage:
-        return await self._readers.run(
-            partial(reads.list_tasks, which=which, limit=limit, offset=offset, before=before)
-        )
+        read = partial(list_tasks, which=which, limit=limit, offset=offset, before=before, after=after)
+        return await self._readers.run(read)
 
-    async def window(self, key: QueueKey, now: Instant, limit: int) -> Window:
-        return await self._readers.run(partial(reads.window, key=key, now=now, limit=limit))
+    async def count_tasks(self, which: TaskFilter) -> int:
+        return await self._readers.run(partial(count_tasks, which=which))
+
+    async def window(
+        self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str] = (), aside_limit: int = 0
+    ) -> Window:
+        read = partial(reads.window, key=key, now=now, limit=limit, aside=aside, aside_limit=aside_limit)
+        return await self._readers.run(read)
+
+    async def expiring(self, key: QueueKey, now: Instant, limit: int) -> Expiring:
+        return await self._readers.run(partial(reads.expiring, key=key, now=now, limit=limit))
+
+    async def head_of(self, key: QueueKey, ordering_key: str) -> str | None:
+        return await self._readers.run(partial(reads.head_of, key=key, ordering_key=ordering_key))
 
     async def active(self, key: QueueKey, limit: int) -> Sequence[Task]:
         return await self._readers.run(partial(reads.active, key=key, limit=limit))
@@ -142,6 +167,26 @@ class SqliteStorage:
 
     async def queues(self, environment: Environment | None = None) -> Sequence[Queue]:
         return await self._readers.run(partial(reads.queues, environment=environment))
+
+    async def backlogs(
+        self, environment: Environment, now: Instant, name: str | None = None
+    ) -> Mapping[str, Backlog]:
+        return await self._readers.run(partial(reads.backlogs, environment=environment, now=now, name=name))
+
+    async def claim(self, environment: Environment, name: str, now: Instant) -> Claimed | None:
+        return await self._readers.run(partial(reads.claim, environment=environment, name=name, now=now))
+
+    async def api_keys(self) -> Sequence[ApiKey]:
+        return await self._readers.run(reads.api_keys)
+
+    async def schedule(self, schedule_id: str) -> Schedule | None:
+        return await self._readers.run(partial(reads.schedule, schedule_id=schedule_id))
+
+    async def schedules(self, environment: Environment | None = None) -> Sequence[Schedule]:
+        return await self._readers.run(partial(reads.schedules, environment=environment))
+
+    async def audit(self) -> Sequence[str]:
+        return await self._readers.run(audit)
 
     async def settings(self) -> Mapping[str, str]:
         return await self._readers.run(reads.settings)

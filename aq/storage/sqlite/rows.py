@@ -6,38 +6,71 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from attrs import astuple, fields
+from attrs import asdict, astuple, fields
 
+from aq.apikey import ApiKey, Scope
+from aq.instants import Instant
 from aq.outcome import AttemptStatus, ErrorType, Timing
 from aq.policy import QueuePolicy
 from aq.rules import structure, unstructure
-from aq.storage.draft import RANK, STATUSES
-from aq.target import parse_target
-from aq.task import Attempt, Counts, Environment, FailureReason, Queue, QueueKey, Status, Task
+from aq.schedule import Schedule
+from aq.storage.before import RANK, STATUSES, Contender
+from aq.storage.protocol import Claim, Entry
+from aq.task import (
+    NO_OPTIONS,
+    Attempt,
+    Clearing,
+    Counts,
+    Environment,
+    FailureReason,
+    Options,
+    Queue,
+    QueueKey,
+    Revival,
+    Status,
+    Task,
+)
 
 ENVIRONMENTS: Final = tuple(Environment)
 ENVIRONMENT_RANK: Final[Mapping[Environment, int]] = {name: rank for rank, name in enumerate(ENVIRONMENTS)}
 
-_STATUS: Final = [field.name for field in fields(Task)].index("status") - 2
-"""The place of a task's status in its columns, after id and queue."""
+_FIELDS: Final = [field.name for field in fields(Task)]
+_OPTIONS: Final = _FIELDS.index("options") - 2
+"""The place in a task's columns, after id and queue."""
+_STATUS: Final = _FIELDS.index("status") - 2
+_REASON: Final = _FIELDS.index("failure_reason") - 2
+_ERROR: Final = _FIELDS.index("error_type") - 2
+_DEFAULTS: Final = asdict(NO_OPTIONS, recurse=False)
 
 
 class StoredHead(NamedTuple):
-    """A `aq.storage.draft.Head` read from a row."""
+    """A `aq.storage.before.Head` read from a row."""
 
     id: str
     queue: QueueKey
     status: Status
     version: int
+    due_at: Instant
+    ordering_key: str | None
 
 
-def head_of(columns: Sequence[Any]) -> StoredHead:
-    """From the columns of `aq.storage.sqlite.statements.HEADS`, without the sequence."""
-    task_id, environment, name, status, version = columns
-    return StoredHead(task_id, QueueKey(ENVIRONMENTS[environment], name), STATUSES[status], version)
+def queue_key(environment: int, name: str) -> QueueKey:
+    return QueueKey(ENVIRONMENTS[environment], name)
 
 
-def inserted_row(sequence: int, task: Task, queue_id: int) -> tuple[Any, ...]:
+def head_of(key: QueueKey, columns: Sequence[Any]) -> StoredHead:
+    """From id, status, version, due_at and ordering_key."""
+    task_id, status, version, due_at, ordering_key = columns
+    return StoredHead(task_id, key, STATUSES[status], version, due_at, ordering_key)
+
+
+def contender_of(columns: Sequence[Any]) -> Contender:
+    """From the columns of `aq.storage.sqlite.statements.CONTENDERS`."""
+    sequence, status, held, *entry = columns
+    return Contender(sequence, STATUSES[status], bool(held), Entry(*entry))
+
+
+def inserted_row(sequence: int, task: Task, held: bool, queue_id: int, lane: str | None) -> tuple[Any, ...]:
     """A row of ``tasks``, whole."""
     return (
         sequence,
@@ -48,8 +81,8 @@ def inserted_row(sequence: int, task: Task, queue_id: int) -> tuple[Any, ...]:
         task.version,
         task.priority,
         task.due_at,
-        str(parse_target(task.webhook_url).destination),
-        None,
+        task.destination,
+        task.ordering_key,
         task.webhook_url,
         task.delay,
         task.created_at,
@@ -62,10 +95,16 @@ def inserted_row(sequence: int, task: Task, queue_id: int) -> tuple[Any, ...]:
         task.started_at,
         task.finished_at,
         task.failure_reason,
+        None if task.options is NO_OPTIONS else options_text(task.options),
+        task.error_type,
+        task.expires_at,
+        task.callback_id,
+        held,
+        lane,
     )
 
 
-def updated_row(sequence: int, task: Task) -> tuple[Any, ...]:
+def updated_row(sequence: int, task: Task, held: bool, lane: str | None) -> tuple[Any, ...]:
     """The columns of ``tasks`` that an Update may change (rule 6)."""
     return (
         sequence,
@@ -81,16 +120,31 @@ def updated_row(sequence: int, task: Task) -> tuple[Any, ...]:
         task.started_at,
         task.finished_at,
         task.failure_reason,
+        task.error_type,
+        task.expires_at,
+        task.callback_id,
+        held,
+        lane,
     )
 
 
 def task_of(columns: Sequence[Any]) -> Task:
     """From the columns `aq.storage.sqlite.statements.TASK`, which stand in the order of the fields."""
     task_id, environment, name, *rest = columns
-    rest[_STATUS] = STATUSES[rest[_STATUS]]
-    if rest[-1] is not None:
-        rest[-1] = FailureReason(rest[-1])
-    return Task(task_id, QueueKey(ENVIRONMENTS[environment], name), *rest)
+    options, rest[_STATUS] = rest[_OPTIONS], STATUSES[rest[_STATUS]]
+    rest[_OPTIONS] = NO_OPTIONS if options is None else msgspec.json.decode(options, type=Options)
+    if rest[_REASON] is not None:
+        rest[_REASON] = FailureReason(rest[_REASON])
+    if rest[_ERROR] is not None:
+        rest[_ERROR] = ErrorType(rest[_ERROR])
+    return Task(task_id, queue_key(environment, name), *rest)
+
+
+def options_text(options: Options) -> str | None:
+    """JSON of what is not the default; None where nothing is."""
+    plain = asdict(options, recurse=False)
+    told = {name: value for name, value in plain.items() if value != _DEFAULTS[name]}
+    return _text(told) if told else None
 
 
 def attempt_row(sequence: int, attempt: Attempt) -> tuple[Any, ...]:
@@ -107,7 +161,7 @@ def attempt_row(sequence: int, attempt: Attempt) -> tuple[Any, ...]:
         attempt.error_type,
         attempt.error,
         attempt.response_body,
-        None if timing is None else msgspec.json.encode(astuple(timing)).decode(),
+        None if timing is None else _text(astuple(timing)),
     )
 
 
@@ -128,17 +182,73 @@ def attempt_of(row: Sequence[Any]) -> Attempt:
     )
 
 
-def policy_text(policy: QueuePolicy) -> str:
-    return msgspec.json.encode(unstructure(policy)).decode()
+def queue_row(queue: Queue) -> tuple[Any, ...]:
+    """The columns of ``queues`` that PutQueue sets."""
+    clearing, revival = queue.clearing, queue.revival
+    return (
+        _text(unstructure(queue.policy)),
+        queue.version,
+        queue.created_at,
+        None if clearing is None else _text(clearing),
+        None if revival is None else _text(revival),
+    )
 
 
 def queue_of(columns: Sequence[Any]) -> Queue:
-    """From the columns `aq.storage.sqlite.statements.QUEUE`."""
-    environment, name, policy, created_at, version, *counts = columns
+    """From the columns of `aq.storage.sqlite.statements.ONE_QUEUE`."""
+    environment, name, policy, created_at, version, *counts, clearing, revival = columns
     return Queue(
-        key=QueueKey(ENVIRONMENTS[environment], name),
+        key=queue_key(environment, name),
         policy=structure(msgspec.json.decode(policy), QueuePolicy),
         created_at=created_at,
         version=version,
         counts=Counts(*counts),
+        clearing=None if clearing is None else msgspec.json.decode(clearing, type=Clearing),
+        revival=None if revival is None else msgspec.json.decode(revival, type=Revival),
     )
+
+
+def claim_row(claim: Claim) -> tuple[Any, ...]:
+    """A row of ``claims``."""
+    rank = ENVIRONMENT_RANK[claim.environment]
+    return rank, claim.name, claim.fingerprint, claim.answer, claim.expires_at
+
+
+def key_row(key: ApiKey) -> tuple[Any, ...]:
+    """A row of ``api_keys``."""
+    return (
+        key.id,
+        key.name,
+        ENVIRONMENT_RANK[key.environment],
+        key.hash,
+        _text(key.scopes),
+        None if key.queues is None else _text(key.queues),
+        key.rate_limit_per_minute,
+        key.created_at,
+        key.revoked_at,
+    )
+
+
+def key_of(row: Sequence[Any]) -> ApiKey:
+    """From a row of ``api_keys``."""
+    key_id, name, environment, digest, scopes, queues, rate_limit_per_minute, created_at, revoked_at = row
+    return ApiKey(
+        id=key_id,
+        name=name,
+        environment=ENVIRONMENTS[environment],
+        hash=digest,
+        scopes=msgspec.json.decode(scopes, type=tuple[Scope, ...]),
+        queues=None if queues is None else msgspec.json.decode(queues, type=tuple[str, ...]),
+        rate_limit_per_minute=rate_limit_per_minute,
+        created_at=created_at,
+        revoked_at=revoked_at,
+    )
+
+
+def schedule_row(schedule: Schedule) -> tuple[Any, ...]:
+    """A row of ``schedules``."""
+    return schedule.id, ENVIRONMENT_RANK[schedule.environment], schedule.version, _text(schedule)
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

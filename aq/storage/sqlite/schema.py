@@ -39,11 +39,12 @@ class Migration:
 
 def migrations() -> Sequence[Migration]:
     """The steps in order: ``migrations/NNNN_words.sql``, without a gap from 1."""
-    found = sorted(
-        Migration(int(match[1]), entry.read_text("utf-8"))
+    texts = {
+        int(match[1]): entry.read_text("utf-8")
         for entry in files("aq.storage").joinpath("migrations").iterdir()
         if (match := re.fullmatch(r"(\d{4})_\w+\.sql", entry.name))
-    )
+    }
+    found = [Migration(version, text) for version, text in sorted(texts.items())]
     if [step.version for step in found] != list(range(1, len(found) + 1)):
         raise StorageError("the migrations that came with this version of aq are not complete; reinstall it")
     return found

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Final
 
-import msgspec
 from attrs import frozen
 
 from aq.errors import AsyncQueueError, StorageUnavailableError
 from aq.instants import Instant
-from aq.storage.draft import STATUSES, Draft, Sequences
-from aq.storage.protocol import Answer, Delete, Insert, Record, Start, Unit, Update
+from aq.storage.draft import Draft, QueueHead, Sequences
+from aq.storage.protocol import Answer, Unit
+from aq.storage.sqlite import bulk
 from aq.storage.sqlite import statements as sql
+from aq.storage.sqlite.before import Named, QueueRow, StoredBefore
 from aq.storage.sqlite.connection import Connect, Connection, SqliteError
 from aq.storage.sqlite.failures import FULL, Health
 from aq.storage.sqlite.rows import (
     ENVIRONMENT_RANK,
-    ENVIRONMENTS,
-    StoredHead,
     attempt_row,
-    head_of,
+    claim_row,
     inserted_row,
-    policy_text,
-    task_of,
+    key_row,
+    queue_key,
+    queue_row,
+    schedule_row,
     updated_row,
 )
 from aq.storage.sqlite.schema import WAL_LIMIT, open_writer
-from aq.task import Queue, QueueKey, Task
+from aq.storage.sqlite.statements import given
+from aq.task import Queue, QueueKey, Status, Task
 
-
-class _QueueRow(NamedTuple):
-    id: int
-    version: int
+SPARE_PAGES: Final = 2_048
+"""Free pages that stay in the file for what comes next."""
+MOST_MIXED: Final = 8_192
+"""Pending tasks of a queue up to which they are in no lane: each lane costs a commit a page."""
+_MANY: Final = 32
+"""Tasks deleted by a commit after which it is worth to look for free pages."""
+_GIVEN_BACK: Final = 256
+"""Pages given back to the system after a commit at most (1 MiB; each may have to be moved)."""
 
 
 @frozen
@@ -49,53 +55,21 @@ class _Attempt:
         return len(units) == len(self.units) and all(a is b for a, b in zip(units, self.units, strict=True))
 
 
-class _Before:
-    """The store as a transaction finds it: what its units name is read with two statements."""
+class _Places:
+    """Where tasks belong: the number of their queue, and their lane if they wait and have one."""
 
-    def __init__(
-        self,
-        db: Connection,
-        queues: Mapping[QueueKey, _QueueRow],
-        named: Iterable[int],
-        to_start: Iterable[int],
-    ) -> None:
-        self._db = db
-        self._queues = queues
-        self._heads: dict[int, StoredHead] = {}
-        self._tasks: dict[int, tuple[Task, bytes]] = {}
-        if ids := sorted(named):
-            for sequence, *columns in sql.read_json(db, sql.HEADS, (_list(ids),)):
-                self._heads[sequence] = head_of(columns)
-        if ids := sorted(to_start):
-            for sequence, payload, *columns in sql.read_json(db, sql.TO_START, (_list(ids),)):
-                task = task_of(columns)
-                self._tasks[sequence] = task, bytes.fromhex(payload)
-                self._heads[sequence] = StoredHead(task.id, task.queue, task.status, task.version)
+    def __init__(self, rows: Mapping[QueueKey, QueueRow], moved: Mapping[QueueKey, Sequence[int]]) -> None:
+        self._rows = rows
+        self._moved = moved
+        self._known: dict[QueueKey, tuple[int, bool]] = {}
 
-    def head(self, sequence: int) -> StoredHead | None:
-        return self._heads.get(sequence)
-
-    def task(self, sequence: int) -> tuple[Task, bytes]:
-        return self._tasks[sequence]
-
-    def finished(self, key: QueueKey, limit: int) -> Iterable[tuple[int, StoredHead]]:
-        found = []
-        row = self._queues.get(key)
-        if row is not None:
-            rows = sql.read_json(self._db, sql.FINISHED, (row.id, row.id, limit))
-            for sequence, task_id, status, version in rows:
-                head = StoredHead(task_id, key, STATUSES[status], version)
-                self._heads[sequence] = head
-                found.append((sequence, head))
-        return found
-
-    def queue_version(self, key: QueueKey) -> int | None:
-        row = self._queues.get(key)
-        return None if row is None else row.version
-
-    def held(self, key: QueueKey) -> int:
-        row = self._queues.get(key)
-        return 0 if row is None else sum(self._db.execute(sql.COUNTS_OF_QUEUE, (row.id,))[0])
+    def of(self, task: Task) -> tuple[int, str | None]:
+        known = self._known.get(task.queue)
+        if known is None:
+            row, (pending, *_) = self._rows[task.queue], self._moved.get(task.queue, (0,))
+            known = self._known[task.queue] = row.id, row.pending + pending > MOST_MIXED
+        number, told_apart = known
+        return number, task.destination if told_apart and task.status is Status.PENDING else None
 
 
 class Writer:
@@ -106,7 +80,7 @@ class Writer:
         self._connect = connect
         self._health = health
         self._db: Connection | None = None
-        self._queues: dict[QueueKey, _QueueRow] = {}
+        self._queues: dict[QueueKey, QueueRow] = {}
         self._next_queue_id = 1
         self._top_sequence = 0
         self._number = 0
@@ -116,10 +90,9 @@ class Writer:
     def open(self) -> Connection:
         """Connect, and learn what the writer has to know. Raises SqliteError and StorageError."""
         self._db = db = open_writer(self._path, self._connect)
-        rows = sql.read_json(db, sql.QUEUE_IDS)
         self._queues = {
-            QueueKey(ENVIRONMENTS[environment], name): _QueueRow(row, version)
-            for row, environment, name, version in rows
+            queue_key(environment, name): QueueRow(row, pending, QueueHead(*head))
+            for row, environment, name, pending, *head in sql.read_json(db, sql.QUEUE_HEADS)
         }
         self._next_queue_id = 1 + max((row.id for row in self._queues.values()), default=0)
         _, self._top_sequence, self._number = db.execute(sql.META)[0]
@@ -159,21 +132,28 @@ class Writer:
         if self._doubt is not None and self._number >= self._doubt.number:
             return self._confirm(db, self._doubt, now)
         self._doubt = None
-        before = self._before(db, units, sequences := Sequences())
-        draft = Draft(before, sequences)
+        sequences = Sequences()
+        before = StoredBefore(db, self._queues, Named(units, sequences, self._top_sequence))
+        draft = Draft(before, sequences, now)
         attempt = _Attempt(tuple(units), self._number + 1, draft.answer(units))
-        queues = self._write(db, draft)
-        db.execute(sql.RAISE_META, (now, draft.top_sequence(), attempt.number))
+        deleted, moved = draft.deleted(), draft.moved()
+        queues = self._write(db, draft, deleted, moved)
+        db.execute(bulk.RAISE_META, (now, draft.top_sequence(), attempt.number))
         self._send(db, attempt)
         self._queues.update(queues)
+        for key, (pending, *_) in moved.items():
+            if pending and (row := self._queues.get(key)) is not None:
+                self._queues[key] = row._replace(pending=row.pending + pending)
         for key in [key for key, queue in draft.queues.items() if queue is None]:
             self._queues.pop(key, None)
         self._top_sequence = max(self._top_sequence, draft.top_sequence())
+        if len(deleted) >= _MANY:
+            self._give_back(db)
         return attempt.answers
 
     def _confirm(self, db: Connection, doubt: _Attempt, now: Instant) -> Sequence[Answer]:
         """It shows, but only a write that is synced after it proves that it lasts."""
-        db.execute(sql.RAISE_META, (now, 0, self._number + 1))
+        db.execute(bulk.RAISE_META, (now, 0, self._number + 1))
         db.execute("COMMIT")
         self._number += 1
         self._doubt = None
@@ -187,56 +167,69 @@ class Writer:
             raise
         self._number = attempt.number
 
-    def _before(self, db: Connection, units: Sequence[Unit], sequences: Sequences) -> _Before:
-        """Read what the units name; a sequence above every one ever inserted needs no reading."""
-        named: set[int] = set()
-        to_start: set[int] = set()
-        for unit in units:
-            for change in unit:
-                task_id = _task_id(change)
-                sequence = None if task_id is None else sequences[task_id]
-                if sequence is not None and sequence <= self._top_sequence:
-                    (to_start if type(change) is Start else named).add(sequence)
-        return _Before(db, self._queues, named - to_start, to_start)
-
-    def _write(self, db: Connection, draft: Draft) -> dict[QueueKey, _QueueRow]:
+    def _write(
+        self, db: Connection, draft: Draft, deleted: Sequence[int], moved: Mapping[QueueKey, Sequence[int]]
+    ) -> dict[QueueKey, QueueRow]:
         """Returns the rows of the queues that were put."""
         queues = self._write_queues(db, draft.queues) if draft.queues else {}
-        if deleted := draft.deleted():
-            for statement in sql.DELETE_TASKS:
-                db.execute(statement, (_list(deleted),))
         rows = {**self._queues, **queues} if queues else self._queues
+        if deleted:
+            for statement in bulk.DELETE_TASKS:
+                db.execute(statement, (given(deleted),))
+        self._write_tasks(db, draft, _Places(rows, moved))
+        counts = [(rows[key].id, *deltas) for key, deltas in moved.items() if key in rows]
+        bulk.MOVE_COUNTS.run(db, counts)
+        minutes = [
+            (rows[key].id, minute, delta)
+            for key, deltas in draft.minutes().items()
+            if key in rows
+            for minute, delta in deltas.items()
+        ]
+        bulk.MOVE_MINUTES.run(db, minutes)
+        if lowered := [(queue_id, minute) for queue_id, minute, delta in minutes if delta < 0]:
+            db.execute(bulk.DELETE_MINUTES, (given(lowered),))
+        _write_rest(db, draft)
+        return queues
+
+    def _write_tasks(self, db: Connection, draft: Draft, places: _Places) -> None:
+        held = draft.held
         if inserted := draft.inserted():
-            tasks = [inserted_row(sequence, task, rows[task.queue].id) for sequence, task, _ in inserted]
-            sql.INSERT_TASKS.run(db, tasks)
-            sql.INSERT_PAYLOADS.run(db, [(sequence, payload) for sequence, _, payload in inserted])
-        sql.UPDATE_TASKS.run(db, [updated_row(sequence, task) for sequence, task in draft.updated()])
+            tasks = [
+                inserted_row(sequence, task, held.get(sequence, False), *places.of(task))
+                for sequence, task, _ in inserted
+            ]
+            bulk.INSERT_TASKS.run(db, tasks)
+            bulk.INSERT_PAYLOADS.run(db, [(sequence, payload) for sequence, _, payload in inserted])
+        updated = [
+            updated_row(sequence, task, held.get(sequence, False), places.of(task)[1])
+            for sequence, task in draft.updated()
+        ]
+        bulk.UPDATE_TASKS.run(db, updated)
+        if held:
+            marks = [(sequence, mark) for sequence, mark in held.items() if sequence not in draft.tasks]
+            bulk.MARK_TASKS.run(db, marks)
         attempts = [
             attempt_row(sequence, attempt) for sequence, made in draft.records.items() for attempt in made
         ]
-        sql.PUT_ATTEMPTS.run(db, attempts)
-        sql.PUT_SETTINGS.run(db, list(draft.settings.items()))
-        moved = [(rows[key].id, *deltas) for key, deltas in draft.moved().items() if key in rows]
-        sql.MOVE_COUNTS.run(db, moved)
-        return queues
+        bulk.PUT_ATTEMPTS.run(db, attempts)
 
     def _write_queues(
         self, db: Connection, queues: Mapping[QueueKey, Queue | None]
-    ) -> dict[QueueKey, _QueueRow]:
-        rows: dict[QueueKey, _QueueRow] = {}
+    ) -> dict[QueueKey, QueueRow]:
+        rows: dict[QueueKey, QueueRow] = {}
         for key, queue in queues.items():
             known = self._queues.get(key)
             if queue is None:
                 if known is not None:
-                    db.execute(sql.DELETE_QUEUE, (known.id,))
+                    db.execute(bulk.DELETE_QUEUE, (known.id,))
                 continue
-            rows[key] = _QueueRow(known.id if known else self._next_queue_id, queue.version)
-            policy = policy_text(queue.policy)
+            head = QueueHead.of(queue)
+            row = rows[key] = known._replace(head=head) if known else QueueRow(self._next_queue_id, 0, head)
             if known is not None:
-                sql.UPDATE_QUEUES.run(db, [(known.id, policy, queue.version, queue.created_at)])
+                bulk.UPDATE_QUEUES.run(db, [(row.id, *queue_row(queue))])
                 continue
-            row = rows[key].id, ENVIRONMENT_RANK[key.environment], key.name, policy, queue.version
-            sql.INSERT_QUEUES.run(db, [(*row, queue.created_at, 0, 0, 0, 0)])
+            named = row.id, ENVIRONMENT_RANK[key.environment], key.name
+            bulk.INSERT_QUEUES.run(db, [(*named, *queue_row(queue), 0, 0, 0, 0)])
             self._next_queue_id += 1
         return rows
 
@@ -255,17 +248,33 @@ class Writer:
             busy = db.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
             self._wal_limit = 2 * size if busy else WAL_LIMIT
 
+    def _give_back(self, db: Connection) -> None:
+        """Free pages beyond the spare ones go back to the system, a few after each commit that deleted much.
 
-def _task_id(change: Any) -> str | None:
-    kind = type(change)
-    if kind is Insert or kind is Update:
-        task_id: str = change.task.id
-        return task_id
-    if kind is Start or kind is Delete:
-        return change.id  # type: ignore[no-any-return]
-    return change.task_id if kind is Record else None
+        What was committed is committed: an error here is remembered if it is for good, and not raised.
+        """
+        try:
+            free = db.execute("PRAGMA freelist_count")[0][0] - SPARE_PAGES
+            if free > 0:
+                db.script(bulk.GIVE_BACK.format(min(free, _GIVEN_BACK)))
+        except SqliteError as error:
+            self.close()
+            self._health.judge(error)
 
 
-def _list(ids: Sequence[int]) -> str:
-    """For ``json_each``."""
-    return msgspec.json.encode(ids).decode()
+def _write_rest(db: Connection, draft: Draft) -> None:
+    """What is no task and no queue, where a unit touched it."""
+    if draft.claims:
+        gone = [place for place, claim in draft.claims.items() if claim is None]
+        if gone:
+            ranked = [(ENVIRONMENT_RANK[environment], name) for environment, name in gone]
+            db.execute(bulk.DELETE_CLAIMS, (given(ranked),))
+        bulk.PUT_CLAIMS.run(db, [claim_row(claim) for claim in draft.claims.values() if claim is not None])
+    if draft.schedules:
+        gone_ids = [schedule_id for schedule_id, schedule in draft.schedules.items() if schedule is None]
+        if gone_ids:
+            db.execute(bulk.DELETE_SCHEDULES, (given(gone_ids),))
+        put = [schedule_row(schedule) for schedule in draft.schedules.values() if schedule is not None]
+        bulk.PUT_SCHEDULES.run(db, put)
+    bulk.PUT_KEYS.run(db, [key_row(key) for key in draft.keys.values()])
+    bulk.PUT_SETTINGS.run(db, list(draft.settings.items()))

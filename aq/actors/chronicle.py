@@ -1,0 +1,67 @@
+"""What one queue tells the outside, once it is durable: who waits for an end, the event feed, the meter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aq.actors.services import Services
+from aq.instants import Instant, to_rfc3339
+from aq.task import QueueKey, Status, Task
+
+
+class Chronicle:
+    """The same words for the same happenings, whoever made them happen. Callbacks are told to nobody."""
+
+    def __init__(self, key: QueueKey, services: Services) -> None:
+        self._key = key
+        self._feed = services.feed
+        self._meter = services.meter
+        self._waiters = services.waiters
+        self._clock = services.clock
+
+    def created(self, task: Task) -> None:
+        self._meter.count(self._key, task.created_at, created=1)
+        self._feed.publish("task.created", self._key, task.created_at, task.id)
+
+    def started(self, task: Task, at: Instant) -> None:
+        self._meter.count(self._key, at, started=1)
+        self._meter.late(self._key, at, at - task.due_at)
+        self._feed.publish("task.started", self._key, at, task.id, attempt=task.attempt)
+
+    def ended(self, task: Task, at: Instant) -> None:
+        """An attempt ended, or the task without one."""
+        if task.status is Status.PENDING:
+            self._meter.count(self._key, at, retried=1)
+            self._feed.publish(
+                "task.retrying",
+                self._key,
+                at,
+                task.id,
+                attempt=task.attempt,
+                error_type=task.error_type,
+                due_at=to_rfc3339(task.due_at),
+            )
+        elif task.status is Status.COMPLETED:
+            self._meter.count(self._key, at, completed=1)
+            self._feed.publish("task.completed", self._key, at, task.id, attempt=task.attempt)
+            self._waiters.tell(task.id)
+        else:
+            self._meter.count(self._key, at, failed=1)
+            self._feed.publish(
+                "task.failed",
+                self._key,
+                at,
+                task.id,
+                attempt=task.attempt,
+                error_type=task.error_type,
+                failure_reason=task.failure_reason,
+            )
+            self._waiters.tell(task.id)
+
+    def deleted(self, task_id: str) -> None:
+        self._feed.publish("task.deleted", self._key, self._clock.now(), task_id)
+        self._waiters.tell(task_id)
+
+    def queue(self, what: str, **data: Any) -> None:
+        """``what`` is created, updated, paused, resumed, purged or deleted."""
+        self._feed.publish(f"queue.{what}", self._key, self._clock.now(), **data)

@@ -1,0 +1,84 @@
+"""Deletes what has been kept for long enough: in small steps, with pauses, so that deliveries never wait."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Final
+
+import trio
+
+from aq.actors.chronicle import Chronicle
+from aq.actors.desk import owner
+from aq.actors.patience import patiently
+from aq.actors.services import Services
+from aq.errors import UnavailableError
+from aq.ids import first_sequence_at
+from aq.instants import Instant, from_seconds
+from aq.policy import QueuePolicy
+from aq.storage.protocol import Applied, Forget, Purge, Sweep
+from aq.task import Environment, Queue, Status
+
+EVERY: Final = 30.0
+"""Seconds between two rounds."""
+STEP: Final = 200
+"""Tasks deleted in one transaction."""
+PAUSE: Final = 0.02
+"""Seconds between two transactions."""
+SANDBOX: Final = 7 * 86_400
+"""Seconds for which sandbox tasks are kept."""
+
+logger = logging.getLogger(__name__)
+
+
+class Janitor:
+    """Goes round for ever. Storage that takes no writes for now is left alone until the next round."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.round()
+            except UnavailableError as error:
+                logger.info("nothing is cleared away for now: %s", error)
+            await trio.sleep(EVERY)
+
+    async def round(self) -> None:
+        """Everything that is over its time by now."""
+        storage, policies = self._services.storage, self._services.policies
+        for queue in await patiently(storage.queues):
+            policy = await policies.of(owner(queue.key))
+            for change in _due(queue, policy, self._services.clock.now()):
+                await self._in_steps(queue, change)
+        await self._in_steps(None, Forget(self._services.clock.now(), STEP))
+
+    async def _in_steps(self, queue: Queue | None, change: Sweep | Purge | Forget) -> None:
+        while True:
+            answer = await self._services.committer.commit([change], insists=False)
+            gone = answer.count if isinstance(answer, Applied) else 0
+            if queue is not None and isinstance(change, Purge) and isinstance(answer, Applied):
+                chronicle = Chronicle(queue.key, self._services)
+                for task_id in answer.removed:
+                    chronicle.deleted(task_id)
+            if gone < change.limit or change.limit < STEP:
+                return
+            await trio.sleep(PAUSE)
+
+
+def _due(queue: Queue, policy: QueuePolicy, now: Instant) -> Iterator[Sweep | Purge]:
+    """What is to be deleted of a queue, at most `STEP` at a time."""
+    key, counts = queue.key, queue.counts
+    for status, kept, number in (
+        (Status.COMPLETED, policy.retention_completed, counts.completed),
+        (Status.FAILED, policy.retention_failed, counts.failed),
+    ):
+        if number:
+            yield Sweep(key, STEP, (status,), now - from_seconds(kept))
+    if key.environment is Environment.TEST and counts.pending:
+        yield Purge(key, STEP, first_sequence_at(now - from_seconds(SANDBOX)) - 1)
+    excess = counts.completed + counts.failed - policy.retention_max_tasks
+    while excess > 0:
+        yield Sweep(key, min(excess, STEP))
+        excess -= STEP

@@ -1,0 +1,111 @@
+"""The routes of API keys. What a key may not make, it does not see either: that is a 404."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from quart import Response
+from quart_trio import QuartTrio
+
+from aq.api import views
+from aq.api.auth import ForbiddenError, grant
+from aq.api.body import read_object
+from aq.api.openapi.operation import NO_CONTENT, Tag, created, ok, operation
+from aq.api.query import no_parameters
+from aq.apikey import ApiKey
+from aq.engine import Engine
+from aq.errors import NotFoundError
+from aq.instants import to_rfc3339
+from aq.keys import Grant, NewKey
+from aq.rules import structure
+from aq.task import Environment
+
+
+@frozen
+class ApiKeyRoutes:
+    """``/v1/apikeys``."""
+
+    engine: Engine
+
+    def mount(self, app: QuartTrio) -> None:
+        one = "/v1/apikeys/<key_id>"
+        app.add_url_rule("/v1/apikeys", "create_apikey", self.create, methods=["POST"])
+        app.add_url_rule("/v1/apikeys", "list_apikeys", self.list, methods=["GET"])
+        app.add_url_rule(one, "get_apikey", self.get, methods=["GET"])
+        app.add_url_rule(one, "revoke_apikey", self.revoke, methods=["DELETE"])
+
+    @operation(
+        Tag.KEYS,
+        "Create an API key",
+        created("ApiKeyWithText", "It is valid."),
+        body="NewApiKey",
+        problems=(409,),
+    )
+    async def create(self) -> Response:
+        """The one answer that has a key's text: ``key``. Only its hash is kept."""
+        no_parameters()
+        new = structure((await read_object()).values, NewKey)
+        refusals = _refusals(grant(), new)
+        if refusals:
+            raise ForbiddenError("; ".join(refusals))
+        key, text = await self.engine.keys.create(
+            new.name,
+            environment=new.environment,
+            scopes=new.scopes,
+            queues=new.queues,
+            rate_limit_per_minute=new.rate_limit_per_minute,
+        )
+        answer = views.answer({**_view(key), "key": text}, 201, location=f"/v1/apikeys/{key.id}")
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    @operation(Tag.KEYS, "List API keys", ok("ApiKeys", "The keys, without their texts."))
+    async def list(self) -> Response:
+        """Every key that the asking one may see, revoked ones too, by id."""
+        no_parameters()
+        asking = grant()
+        visible = [key for key in self.engine.keys.list() if not _refusals(asking, key)]
+        return views.answer({"apikeys": [_view(key) for key in visible]})
+
+    @operation(Tag.KEYS, "Read an API key", ok("ApiKey", "The key, without its text."))
+    async def get(self, key_id: str) -> Response:
+        """Revoked ones too."""
+        no_parameters()
+        return views.answer(_view(self._visible(key_id)))
+
+    @operation(Tag.KEYS, "Revoke an API key", NO_CONTENT, problems=(409,))
+    async def revoke(self, key_id: str) -> Response:
+        """It holds when the answer is sent; of a key that is revoked already nothing changes."""
+        no_parameters()
+        await self.engine.keys.revoke(self._visible(key_id).id)
+        return Response(b"", status=204)
+
+    def _visible(self, key_id: str) -> ApiKey:
+        key = self.engine.keys.get(key_id)
+        if _refusals(grant(), key):
+            raise NotFoundError(f"there is no API key {key_id}")
+        return key
+
+
+def _refusals(asking: Grant, key: NewKey | ApiKey) -> list[str]:
+    """Why a key that may manage keys may not manage that one: field by field, none when it may."""
+    refusals = []
+    if asking.environment is Environment.TEST and key.environment != Environment.TEST:
+        refusals.append("environment must be test: this key is a test key")
+    if asking.queues is not None and (key.queues is None or not set(key.queues) <= set(asking.queues)):
+        refusals.append(f"queues must be a list of this key's own: {', '.join(asking.queues)}")
+    return refusals
+
+
+def _view(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "environment": key.environment,
+        "scopes": key.scopes,
+        "queues": key.queues,
+        "rate_limit_per_minute": key.rate_limit_per_minute,
+        "created_at": to_rfc3339(key.created_at),
+        "revoked_at": None if key.revoked_at is None else to_rfc3339(key.revoked_at),
+    }

@@ -1,0 +1,203 @@
+"""A purge: what it covers is gone when it is answered, and is swept in small steps beside everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+from aq.engine import Engine
+from aq.errors import NotFoundError
+from aq.storage.memory import MemoryStorage
+from aq.storage.protocol import Purge, TaskFilter
+from aq.task import Environment, Status, Task
+from tests.engine.storages import Faulty
+from tests.engine.support import (
+    FAILURE,
+    Gate,
+    Receiver,
+    settled,
+    slow,
+    submit,
+    submit_many,
+    until_killed,
+    up,
+    wait_for,
+)
+
+PENDING = TaskFilter(status=Status.PENDING)
+
+
+async def states(engine: Engine, tasks: Sequence[Task]) -> list[Status | None]:
+    """None for one that is gone."""
+    found: list[Status | None] = []
+    for task in tasks:
+        try:
+            found.append((await engine.get(task.id)).task.status)
+        except NotFoundError:
+            found.append(None)
+    return found
+
+
+async def purging(storage: Faulty, engine: Engine, number: int) -> None:
+    """A purge of so many tasks has been answered, and is a second away from its first step."""
+    storage.before_commit = slow(Purge)
+    assert await engine.queues.purge("q") == number
+
+
+async def test_purged_is_gone_when_it_is_answered(autojump_clock: object) -> None:
+    """None starts although its slot comes free and its time comes while 2,400 are swept in five steps."""
+    storage, gate = Faulty(MemoryStorage()), Gate()
+    async with up(storage, gate) as engine:
+        await engine.queues.create("q", concurrency=2, retry_jitter=0)
+        active = [await submit(engine), await submit(engine, ordering_key="k")]
+        await settled()
+        tasks = await submit_many(engine, 1_000) + await submit_many(engine, 700, delay=2)
+        tasks += await submit_many(engine, 700, ordering_key="k")
+        await purging(storage, engine, 2_400)
+        await gate.end(active[0])
+        await gate.end(active[1])
+        created = await submit(engine, priority=1)
+        await trio.sleep(20)
+        assert gate.began == [active[0].id, active[1].id, created.id]
+        assert await states(engine, [*active, created, *tasks]) == [
+            *(Status.COMPLETED, Status.COMPLETED, Status.ACTIVE),
+            *[None] * 2_400,
+        ]
+        purges = [c for units in storage.committed for unit in units for c in unit if isinstance(c, Purge)]
+        assert len(purges) == 5
+        assert all(purge.limit <= 500 for purge in purges)
+        await gate.end(created)
+        assert (await storage.audit()) == []
+
+
+async def test_a_purge_spares_what_was_active_also_when_it_waits_again(autojump_clock: object) -> None:
+    storage, gate = Faulty(MemoryStorage()), Gate()
+    async with up(storage, gate) as engine:
+        await engine.queues.create("q", concurrency=2, retry_delay=10, retry_jitter=0)
+        plain, keyed = await submit(engine), await submit(engine, ordering_key="k")
+        await settled()
+        await submit_many(engine, 2_200)
+        await purging(storage, engine, 2_200)
+        await gate.end(plain, FAILURE)
+        await gate.end(keyed, FAILURE)
+        await trio.sleep(2.5)
+        assert await states(engine, [plain, keyed]) == [Status.PENDING] * 2
+        assert (await engine.queues.get("q")).clearing is not None
+        await trio.sleep(30)
+        for task in (plain, keyed):
+            await gate.end(task)
+        assert await states(engine, [plain, keyed]) == [Status.COMPLETED] * 2
+
+
+async def test_tasks_created_after_the_answer_live(autojump_clock: object) -> None:
+    storage, receiver = Faulty(MemoryStorage()), Receiver()
+    async with up(storage, receiver) as engine:
+        await engine.queues.create("q", paused=True)
+        await submit_many(engine, 1_200, ordering_key="k")
+        await purging(storage, engine, 1_200)
+        behind = await submit(engine, ordering_key="k")  # those before it are still there
+        (batched,) = await submit_many(engine, 1, ordering_key="k")
+        plain = await submit(engine)
+        await engine.queues.resume("q")
+        await wait_for(engine, [plain, behind, batched], 60)
+    assert receiver.ids == [plain.id, behind.id, batched.id]
+
+
+async def test_a_batch_that_arrives_while_it_is_purged_is_delivered_or_gone(autojump_clock: object) -> None:
+    """Its tasks are written past the supervisor, which may hear of the purge first."""
+    for pause in range(12):
+        storage, receiver = Faulty(MemoryStorage()), Receiver()
+        answered: list[int] = []
+
+        async def arrive(engine: Engine) -> None:
+            await submit_many(engine, 3)
+
+        async def purge(engine: Engine, ticks: int, answered: list[int], receiver: Receiver) -> None:
+            for _ in range(ticks):
+                await trio.lowlevel.checkpoint()
+            answered.append(await engine.queues.purge("q"))
+            answered.append(len(receiver.seen))
+
+        async with up(storage, receiver) as engine:
+            await engine.queues.create("q")
+            await settled()
+            storage.before_commit = slow(Purge)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(arrive, engine)
+                nursery.start_soon(purge, engine, pause, answered, receiver)
+            await trio.sleep(30)
+            counts = (await engine.queues.get("q")).counts
+            assert answered[0] + counts.completed == 3
+            assert len(receiver.seen) == counts.completed
+
+
+async def test_who_waits_for_a_purged_task_is_told(autojump_clock: object) -> None:
+    told: list[str] = []
+
+    async def wait(engine: Engine, task: Task) -> None:
+        with pytest.raises(NotFoundError):
+            await engine.wait(task.id)
+        told.append(task.id)
+
+    async with up() as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q", paused=True)
+        tasks = await submit_many(engine, 700)
+        for task in tasks[::100]:
+            nursery.start_soon(wait, engine, task)
+        await settled()
+        assert await engine.queues.purge("q") == 700
+        await settled()
+    assert sorted(told) == [task.id for task in tasks[::100]]
+
+
+async def test_a_purge_goes_on_after_a_crash(autojump_clock: object) -> None:
+    memory, receiver = MemoryStorage(), Receiver()
+    storage, gate = Faulty(memory), Gate()
+    async with until_killed(storage, gate) as engine:
+        await engine.queues.create("q", concurrency=1)
+        active = await submit(engine)
+        await settled()
+        old = await submit_many(engine, 1_800)
+        await purging(storage, engine, 1_800)
+        new = await submit_many(engine, 2)
+        await trio.sleep(1.5)
+    left = await memory.count_tasks(PENDING)
+    assert 2 < left < 1_802
+    async with up(memory, receiver) as engine:
+        await wait_for(engine, [active, *new])
+        assert await states(engine, old) == [None] * 1_800
+        assert (await engine.queues.get("q")).clearing is None
+        assert await memory.audit() == []
+    assert sorted(receiver.ids) == [active.id, *(task.id for task in new)]
+
+
+async def test_purging_nothing_counting_and_missing() -> None:
+    async with up() as engine:
+        with pytest.raises(NotFoundError):
+            await engine.queues.purge("q")
+        await engine.queues.create("q", paused=True)
+        assert await engine.queues.purge("q") == 0
+        await submit_many(engine, 3)
+        assert await engine.queues.purge("q", dry_run=True) == 3
+        assert (await engine.queues.get("q")).counts.pending == 3
+        assert await engine.queues.purge("q") == 3
+        await settled()
+        assert await engine.queues.purge("q", dry_run=True) == 0
+
+
+async def test_the_sandbox_and_other_queues_are_not_purged(autojump_clock: object) -> None:
+    async with up() as engine:
+        await engine.queues.create("q", paused=True)
+        other = await submit(engine, "other", delay=60)
+        boxed = await submit(engine, environment=Environment.TEST)
+        await submit(engine)
+        assert await engine.queues.purge("q") == 1
+        await settled()
+        assert (await engine.get(other.id)).task.status is Status.PENDING
+        assert (await engine.get(boxed.id, environment=Environment.TEST)).task.status is Status.PENDING
+        assert await engine.queues.purge("q", environment=Environment.TEST) == 1
+        await settled()
+        with pytest.raises(NotFoundError):
+            await engine.get(boxed.id, environment=Environment.TEST)
