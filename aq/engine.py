@@ -111,18 +111,19 @@ class Engine:
         """What happens, as it happens."""
         self.meter = services.meter
         """How much of it happened lately."""
+        self._claims = Claims(services.storage, services.clock)
         self.keys = Keyring(
             services.storage,
             services.committer,
             services.clock,
             services.minter,
+            self._claims,
             self._refuse_if_unwritable,
         )
         self._services = services
         self._root = root
         self._intake = Intake(services, root)
         self._intake_bytes = 0
-        self._claims = Claims(services.storage, services.clock)
         self.queues = Queues(root, services, self._claims, self._refuse_if_unwritable)
         self.scheduler = Scheduler(services.storage, services.committer, services.clock, self._intake)
         self.schedules = Schedules(
@@ -132,6 +133,7 @@ class Engine:
             services.minter,
             self._refuse_if_unwritable,
             lambda new: self._refuse_forbidden([new]),
+            self._claims,
         )
 
     # -- tasks ----------------------------------------------------------------------------------------------
@@ -549,11 +551,14 @@ async def _stored_secret(storage: Storage, committer: Committer) -> str:
 
 @asynccontextmanager
 async def _unwrapped() -> AsyncIterator[None]:
-    """An error that left the nurseries alone is raised as itself, not in a group of one."""
+    """An error that left the nurseries alone is raised as itself, not in a group of one.
+
+    A DrainingError beside others is of somebody whom the end took by surprise, and explains nothing.
+    """
     try:
         yield
     except BaseExceptionGroup as group:
-        error: BaseException = group
+        error: BaseException = group.split(DrainingError)[1] or group
         while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]
         raise error from None

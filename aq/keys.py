@@ -9,19 +9,22 @@ import secrets
 import string
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import trio
 from attrs import evolve, field, frozen
 
+from aq.actors.claims import Answered, Claims
 from aq.actors.committer import Committer, Write
 from aq.actors.messages import Reply
+from aq.actors.outbox import not_accepted
 from aq.apikey import ApiKey, Scope
+from aq.claiming import Claiming
 from aq.clock import ServiceClock
 from aq.errors import ConflictError, NotFoundError, UnavailableError
 from aq.ids import IdMinter
 from aq.rules import PLAIN, QUEUE_NAME, Integer, Items, OneOf, Optional, Text, enforce, given
-from aq.storage.protocol import Answer, Change, PutKey, PutSetting, Storage
+from aq.storage.protocol import Answer, Change, PutKey, PutSetting, Refused, Storage
 from aq.task import Environment
 
 PREFIXES: Final[Mapping[Environment, str]] = {
@@ -130,12 +133,14 @@ class Keyring:
         committer: Committer,
         clock: ServiceClock,
         minter: IdMinter,
+        claims: Claims,
         refuse_if_unwritable: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage = storage
         self._committer = committer
         self._clock = clock
         self._minter = minter
+        self._claims = claims
         self._refuse_if_unwritable = refuse_if_unwritable
         self._keys: dict[str, ApiKey] = {}
         self._grants: dict[str, Grant] = {}
@@ -194,12 +199,29 @@ class Keyring:
             queues=queues,
             rate_limit_per_minute=rate_limit_per_minute,
         )
+        return await self._create(new, new_key(Environment(new.environment)), None)
+
+    async def make(
+        self, new: NewKey, *, asking: Environment = Environment.LIVE, idempotency_key: str | None = None
+    ) -> Answered[tuple[ApiKey, str | None]]:
+        """As `create`; the text of a key that an earlier request got is None, for it is kept nowhere.
+
+        ``asking`` is the environment in which the idempotency key is remembered.
+        """
+        claiming = self._claims.claiming(asking, idempotency_key, "key", new)
+        text = new_key(Environment(new.environment))
+        done: Answered[Any] = await self._claims.once(
+            claiming, ApiKey, lambda: self._create(new, text, claiming)
+        )
+        return Answered((done.value, None), replayed=True) if done.replayed else done
+
+    async def _create(self, new: NewKey, text: str, claiming: Claiming | None) -> tuple[ApiKey, str]:
         self._refuse_if_unwritable()
         if len(self._grants) >= MAX_KEYS:
             raise ConflictError(f"there are {MAX_KEYS:,} keys: revoke some that nobody uses")
-        text = new_key(Environment(new.environment))
         key = self._made(new, hash_key(text))
-        await self._put([PutKey(key)], key)
+        claim = [] if claiming is None else [claiming.of(key)]
+        await self._put([*claim, PutKey(key)], key)
         return key, text
 
     async def revoke(self, key_id: str) -> None:
@@ -282,6 +304,8 @@ class Keyring:
             settled()
             if isinstance(answer, Exception):
                 reply.fail(answer)
+            elif isinstance(answer, Refused):
+                reply.fail(not_accepted(answer))
             else:
                 self._hold(key)
                 reply.set(None)

@@ -10,13 +10,17 @@ from typing import Any, Final
 
 from attrs import evolve
 
+from aq.actors.claims import Answered, Claims
 from aq.actors.intake import RefusedError
+from aq.actors.outbox import not_accepted
 from aq.actors.scheduler import Scheduler
+from aq.claiming import Claiming
 from aq.clock import ServiceClock
 from aq.errors import ConflictError, NotFoundError, UnavailableError, ValidationError
 from aq.ids import ALPHABET, LENGTH, IdMinter
 from aq.instants import Instant
 from aq.schedule import (
+    NewSchedule,
     Schedule,
     changed,
     changed_fields,
@@ -27,7 +31,7 @@ from aq.schedule import (
     task_of,
     within_task,
 )
-from aq.storage.protocol import Applied, Reason, Storage
+from aq.storage.protocol import Applied, Change, Reason, Refused, Storage
 from aq.task import Environment, NewTask, Task
 
 LIVE = Environment.LIVE
@@ -57,6 +61,7 @@ class Schedules:
         minter: IdMinter,
         refuse_if_unwritable: Callable[[], None],
         refuse_target: Callable[[NewTask], None],
+        claims: Claims,
     ) -> None:
         self._scheduler = scheduler
         self._storage = storage
@@ -64,6 +69,7 @@ class Schedules:
         self._minter = minter
         self._refuse_if_unwritable = refuse_if_unwritable
         self._refuse_target = refuse_target
+        self._claims = claims
         self._coming: list[str] = []
         """The tasks of schedules that are being written."""
 
@@ -72,9 +78,21 @@ class Schedules:
 
         Raises ValidationError naming every wrong field, ConflictError when there are too many.
         """
+        return (await self.make(environment=environment, **fields)).value
+
+    async def make(
+        self, *, environment: Environment = LIVE, idempotency_key: str | None = None, **fields: Any
+    ) -> Answered[Schedule]:
+        """As `create`, and whether an earlier request with this key got this answer."""
         self._refuse_if_unwritable()
         new = new_schedule(fields)
         self._check_target(new.task)
+        claiming = self._claims.claiming(environment, idempotency_key, "schedule", new)
+        return await self._claims.once(claiming, Schedule, lambda: self._create(environment, new, claiming))
+
+    async def _create(
+        self, environment: Environment, new: NewSchedule, claiming: Claiming | None
+    ) -> Schedule:
         with self._room(new.task, 1):
             now = self._scheduler.wall_now()
             schedule = Schedule(
@@ -89,8 +107,10 @@ class Schedules:
                 created_at=now,
                 from_at=now,
             )
-            if not isinstance(await self._scheduler.put(schedule), Applied):
-                raise _out_of_step()
+            claim = [] if claiming is None else [claiming.of(schedule)]
+            answer = await self._scheduler.put(schedule, claim)
+            if isinstance(answer, Refused):
+                raise not_accepted(answer)
         return schedule
 
     async def get(self, schedule_id: str, *, environment: Environment = LIVE) -> Schedule:
@@ -150,15 +170,28 @@ class Schedules:
 
     async def run(self, schedule_id: str, *, environment: Environment = LIVE) -> Task:
         """Make its task at once, beside its slots; also while it is paused. Raises NotFoundError."""
+        return (await self.run_once(schedule_id, environment=environment)).value
+
+    async def run_once(
+        self, schedule_id: str, *, environment: Environment = LIVE, idempotency_key: str | None = None
+    ) -> Answered[Task]:
+        """As `run`, and whether an earlier request with this key got this answer."""
         self._refuse_if_unwritable()
+        claiming = self._claims.claiming(environment, idempotency_key, "run schedule", schedule_id)
+        return await self._claims.once(claiming, Task, lambda: self._run(schedule_id, environment, claiming))
+
+    async def _run(self, schedule_id: str, environment: Environment, claiming: Claiming | None) -> Task:
+        def claim(task: Task) -> Sequence[Change]:
+            return [] if claiming is None else [claiming.of(task)]
+
         for _ in range(_TRIES):
             async with self._scheduler.lock(schedule_id):
                 schedule = await self.get(schedule_id, environment=environment)
                 try:
-                    return await self._scheduler.fire(schedule)
+                    return await self._scheduler.fire(schedule, beside=claim)
                 except RefusedError as error:
                     if error.reason not in (Reason.VERSION, Reason.MISSING):
-                        break
+                        raise not_accepted(Refused(error.reason)) from error
         raise _out_of_step()
 
     def next_runs(self, schedule: Schedule) -> Sequence[Instant]:

@@ -205,8 +205,8 @@ class NewTask:
     after ``delay`` whole seconds, or at ``run_at`` (RFC 3339 text or an aware datetime), not both; none
     starts once ``expires_in`` seconds have passed. A higher ``priority`` goes first; ``max_retries`` and
     ``timeout`` (seconds) override the queue's. ``headers`` are sent along, and answered as ``***``. Tasks of
-    one ``ordering_key`` run one at a time in the order of their creation. ``callback_url`` is told of the end.
-    The same ``idempotency_key`` within a day is the same task.
+    one ``ordering_key`` run one at a time in the order of their creation. ``callback_url`` is told of the
+    end. The same ``idempotency_key`` within a day is the same task.
     """
 
     queue: Annotated[str, QUEUE_NAME]

@@ -169,6 +169,8 @@ class Chores:
     # -- deletion -------------------------------------------------------------------------------------------
     async def _drop(self, reply: Reply[None]) -> None:
         committer, key = self._desk.services.committer, self._desk.key
+        while self.clearing:  # what was purged holds nobody up
+            await self._swept.wait()
         await committer.commit(())
         if (refusal := await self._still_needed()) is not None:
             reply.fail(refusal)

@@ -32,7 +32,7 @@ from aq.clock import ServiceClock
 from aq.errors import DrainingError, StorageError, UnavailableError, ValidationError
 from aq.instants import SECOND, Instant, from_seconds
 from aq.schedule import Overlap, Schedule, latest_slot, next_due, settled, task_of
-from aq.storage.protocol import Answer, Applied, Change, DropSchedule, PutSchedule, Storage
+from aq.storage.protocol import Answer, Applied, Change, DropSchedule, PutSchedule, Storage, Unit
 from aq.task import Task
 
 RELOOK: Final = 60.0
@@ -102,16 +102,24 @@ class Scheduler:
         entry = self._entries.get(schedule_id)
         return trio.Lock() if entry is None else entry.lock
 
-    async def put(self, schedule: Schedule) -> Answer:
-        """Write a schedule, and follow it from the moment it is durable: also if the caller is cancelled."""
+    async def put(self, schedule: Schedule, beside: Sequence[Change] = ()) -> Answer:
+        """Write a schedule, and follow it from the moment it is durable: also if the caller is cancelled.
+
+        What is ``beside`` it is written in the same unit.
+        """
         heard = self._hold if schedule.version == 1 else self._learn
-        return await self._write(PutSchedule(schedule), lambda: heard(schedule))
+        return await self._write([*beside, PutSchedule(schedule)], lambda: heard(schedule))
 
     async def drop(self, schedule_id: str) -> Answer:
         """Delete a schedule; when this returns, it fires no more."""
-        return await self._write(DropSchedule(schedule_id), lambda: self._forget(schedule_id))
+        return await self._write([DropSchedule(schedule_id)], lambda: self._forget(schedule_id))
 
-    async def fire(self, schedule: Schedule, slot: Instant | None = None) -> Task:
+    async def fire(
+        self,
+        schedule: Schedule,
+        slot: Instant | None = None,
+        beside: Callable[[Task], Sequence[Change]] = lambda task: (),
+    ) -> Task:
         """Make its task, for a slot or (None) by hand. Raises what `Intake.insert` does; ValidationError."""
 
         def after(tasks: Sequence[Task]) -> Schedule:
@@ -122,7 +130,7 @@ class Scheduler:
         tasks = await self._intake.insert(
             schedule.environment,
             [task_of(schedule.task)],
-            also=lambda tasks: [PutSchedule(after(tasks))],
+            also=lambda tasks: [*beside(tasks[0]), PutSchedule(after(tasks))],
             schedule_id=schedule.id,
             slot=slot,
         )
@@ -220,7 +228,7 @@ class Scheduler:
         entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
 
     # -- what is known --------------------------------------------------------------------------------------
-    async def _write(self, change: Change, applied: Callable[[], None]) -> Answer:
+    async def _write(self, unit: Unit, applied: Callable[[], None]) -> Answer:
         reply = Reply[Answer]()
 
         def settle(answer: Answer | Exception) -> None:
@@ -231,7 +239,7 @@ class Scheduler:
                 applied()
             reply.set(answer)
 
-        await self._committer.write(Write([change], settle))
+        await self._committer.write(Write(unit, settle))
         return await reply.wait()
 
     def _hold(self, schedule: Schedule) -> None:

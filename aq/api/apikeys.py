@@ -13,6 +13,7 @@ from aq.api.auth import ForbiddenError, grant
 from aq.api.body import read_object
 from aq.api.openapi.operation import NO_CONTENT, Tag, created, ok, operation
 from aq.api.query import no_parameters
+from aq.api.requests import idempotency_key
 from aq.apikey import ApiKey
 from aq.engine import Engine
 from aq.errors import NotFoundError
@@ -49,14 +50,11 @@ class ApiKeyRoutes:
         refusals = _refusals(grant(), new)
         if refusals:
             raise ForbiddenError("; ".join(refusals))
-        key, text = await self.engine.keys.create(
-            new.name,
-            environment=new.environment,
-            scopes=new.scopes,
-            queues=new.queues,
-            rate_limit_per_minute=new.rate_limit_per_minute,
-        )
-        answer = views.answer({**_view(key), "key": text}, 201, location=f"/v1/apikeys/{key.id}")
+        done = await self.engine.keys.make(new, asking=grant().environment, idempotency_key=idempotency_key())
+        key, text = done.value
+        body = _view(key) if text is None else {**_view(key), "key": text}
+        location = f"/v1/apikeys/{key.id}"
+        answer = views.answer(body, 201, location=location, replayed=done.replayed)
         answer.headers["Cache-Control"] = "no-store"
         return answer
 

@@ -61,7 +61,9 @@ class EventRoutes:
     @operation(
         Tag.EVENTS,
         "Listen to events",
-        Answer(200, "The stream. While nothing happens a comment comes each 15 s.", media="text/event-stream"),
+        Answer(
+            200, "The stream. While nothing happens a comment comes each 15 s.", media="text/event-stream"
+        ),
         query=_QUERY,
         headers=(Header.LAST_EVENT_ID,),
     )

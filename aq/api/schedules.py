@@ -16,6 +16,7 @@ from aq.api.auth import environment, may_see, require_queue
 from aq.api.body import JsonObject, expect_no_body, read_object
 from aq.api.openapi.operation import NO_CONTENT, Tag, created, ok, operation
 from aq.api.query import no_parameters
+from aq.api.requests import idempotency_key
 from aq.documents import HIDDEN
 from aq.engine import Engine
 from aq.errors import NotFoundError
@@ -57,8 +58,11 @@ class ScheduleRoutes:
         fields = _fields(await read_object())
         _refuse_unknown(fields)
         _require_queue_of(fields.get("task"))
-        schedule = await self.engine.schedules.create(environment=environment(), **fields)
-        return views.answer(self._view(schedule), 201, location=f"/v1/schedules/{schedule.id}")
+        done = await self.engine.schedules.make(
+            environment=environment(), idempotency_key=idempotency_key(), **fields
+        )
+        location = f"/v1/schedules/{done.value.id}"
+        return views.answer(self._view(done.value), 201, location=location, replayed=done.replayed)
 
     @operation(Tag.SCHEDULES, "List schedules", ok("Schedules", "All that the key may see."))
     async def list(self) -> Response:
@@ -132,9 +136,12 @@ class ScheduleRoutes:
         no_parameters()
         await expect_no_body()
         schedule = await self._visible(schedule_id)
-        task = await self.engine.schedules.run(schedule.id, environment=environment())
-        policy = await self.engine.queues.policy(task.queue)
-        return views.answer(views.task(task, policy), 201, location=f"/v1/tasks/{task.id}")
+        done = await self.engine.schedules.run_once(
+            schedule.id, environment=environment(), idempotency_key=idempotency_key()
+        )
+        task = done.value
+        body = views.task(task, await self.engine.queues.policy(task.queue))
+        return views.answer(body, 201, location=f"/v1/tasks/{task.id}", replayed=done.replayed)
 
     async def _visible(self, schedule_id: str) -> Schedule:
         schedule = await self.engine.schedules.get(schedule_id, environment=environment())

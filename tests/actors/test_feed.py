@@ -134,12 +134,13 @@ async def test_one_that_waits_is_never_too_slow() -> None:
     """What turned the ring over meanwhile was none of its business."""
     feed = Feed("run", ring=5)
     reader = feed.read(lambda event: event.task_id == "mine", about="mine")
-    async with trio.open_nursery() as nursery:
-        heard: list[Heard] = []
+    heard: list[Heard] = []
 
-        async def listen() -> None:
+    async def listen() -> None:
+        with trio.fail_after(5):
             heard.append(await anext(reader))
 
+    async with trio.open_nursery() as nursery:
         nursery.start_soon(listen)
         await trio.testing.wait_all_tasks_blocked()
         publish(feed, times=20)
@@ -177,6 +178,7 @@ async def test_a_wait_that_is_cancelled_loses_nothing_and_leaves_nothing_behind(
     for _ in range(3):
         with trio.move_on_after(0):
             await reader.wait()
+    assert feed._benches == {}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(idle.wait)
         nursery.start_soon(reader.wait)
@@ -193,7 +195,8 @@ async def test_closing_ends_every_reader_once_it_has_read_what_there_is() -> Non
     heard: dict[Reader, list[int | Heard]] = {}
 
     async def listen(reader: Reader) -> None:
-        heard[reader] = numbers([word async for word in reader])
+        with trio.fail_after(5):
+            heard[reader] = numbers([word async for word in reader])
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listen, waiting)

@@ -118,6 +118,19 @@ def test_a_window_has_at_most_a_hundred_points(window: int) -> None:
     assert 50 <= len(Meter().series(LIVE, None, window, START)) <= 100
 
 
+@pytest.mark.parametrize(("window", "step"), WINDOWS.items())
+def test_a_window_goes_back_as_far_as_it_says(window: int, step: int) -> None:
+    meter = Meter()
+    for at in (0, step, window - step):
+        meter.count(A, START + at * SECOND, created=1)
+    now = START + (window - step) * SECOND
+    counts = [point.tally.created for point in meter.series(LIVE, ["a"], window, now)]
+    assert (counts[0], counts[1], counts[-1], sum(counts)) == (1, 1, 1, 3)
+    meter.count(A, now + step * SECOND, created=1)
+    counts = [point.tally.created for point in meter.series(LIVE, ["a"], window, now + step * SECOND)]
+    assert (counts[0], counts[-2], counts[-1], sum(counts)) == (1, 1, 1, 3)
+
+
 def test_a_clock_that_went_back_counts_in_the_latest_step() -> None:
     meter = Meter()
     meter.count(A, START + MINUTE, created=1)

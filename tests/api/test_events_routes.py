@@ -100,9 +100,9 @@ class Listener:
 
 @asynccontextmanager
 async def listening(
-    api: Api, query: str = "", *, key: str = KEY, after: str | None = None
+    api: Api, query: str = "", *, key: str = KEY, after: str | None = None, limit: float = 1_000
 ) -> AsyncIterator[Listener]:
-    """An open stream whose first block was taken."""
+    """An open stream whose first block was taken; what is done with it takes at most ``limit`` seconds."""
     listener = Listener()
     headers = {"Host": "a", "X-API-Key": key} | ({} if after is None else {"Last-Event-ID": after})
     scope = {
@@ -118,7 +118,7 @@ async def listening(
     app: Any = api.app
     async with trio.open_nursery() as nursery:
         nursery.start_soon(app, scope, listener.receive, listener.send)
-        with trio.fail_after(100_000):
+        with trio.fail_after(limit):
             listener.opened = await listener.next()
             assert listener.opened.comment == "open"
             yield listener
@@ -306,7 +306,7 @@ async def test_a_place_is_told_also_without_an_event(autojump_clock: trio.testin
 
 async def test_a_silent_stream_lives_on_comments(autojump_clock: trio.testing.MockClock) -> None:
     """Every 15 seconds, for hours: no timer of the server cuts it."""
-    async with open_api() as api, listening(api) as listener:
+    async with open_api() as api, listening(api, limit=10_000) as listener:
         start = trio.current_time()
         for number in range(1, 500):
             assert (await listener.next()).comment == "keep-alive"
@@ -336,7 +336,7 @@ class Steps(trio.abc.Instrument):
 async def test_an_idle_stream_costs_its_comments_and_nothing_else(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_api() as api, listening(api, "?queue=a") as listener:
+    async with open_api() as api, listening(api, "?queue=a", limit=10_000) as listener:
         await trio.testing.wait_all_tasks_blocked()
         steps = Steps()
         trio.lowlevel.add_instrument(steps)
@@ -374,7 +374,8 @@ async def test_the_stream_ends_with_the_feed() -> None:
         assert not held_streams(api)
 
 
-async def test_the_stream_ends_when_its_key_is_revoked() -> None:
+async def test_the_stream_ends_when_its_key_is_revoked(autojump_clock: trio.testing.MockClock) -> None:
+    """At once, not with the next event or comment."""
     async with open_api() as api:
         key, text = await api.engine.keys.create("for a while")
         async with listening(api, key=text) as revoked, listening(api) as other:
@@ -382,48 +383,74 @@ async def test_the_stream_ends_when_its_key_is_revoked() -> None:
             publish(api)
             assert (await revoked.next()).event == "task.created"
             await trio.testing.wait_all_tasks_blocked()
+            start = trio.current_time()
             await api.engine.keys.revoke(key.id)
-            publish(api)  # in the same moment: no longer for it
             end = await revoked.next()
             assert (end.event, end.data) == ("end", {"detail": "the API key was revoked"})
             assert await revoked.rest() == []
+            assert trio.current_time() == start
+            publish(api)
             assert [(await other.next()).event for _ in range(2)] == ["task.created"] * 2
         assert not held_streams(api)
 
 
-async def test_a_key_revoked_while_its_client_is_slow_shows_nothing_more() -> None:
+async def test_what_happens_in_the_moment_of_a_revocation_is_no_longer_shown() -> None:
     async with open_api() as api:
         key, text = await api.engine.keys.create("for a while")
         async with listening(api, key=text) as listener:
-            for _ in range(30):
+            await trio.testing.wait_all_tasks_blocked()
+            await api.engine.keys.revoke(key.id)
+            publish(api)
+            assert await listener.rest() == ["end"]
+
+
+@pytest.mark.parametrize("waiting", [0, 20])
+async def test_a_key_revoked_while_its_client_is_slow_shows_nothing_more(
+    waiting: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Whether more events wait for the client to take what it was sent, or none."""
+    on_their_way = BETWEEN + 1
+    async with open_api() as api:
+        key, text = await api.engine.keys.create("for a while")
+        async with listening(api, key=text) as listener:
+            for _ in range(on_their_way + waiting):
                 publish(api)
                 await trio.testing.wait_all_tasks_blocked()
+            start = trio.current_time()
             await api.engine.keys.revoke(key.id)
-            names = await listener.rest()
-            assert names[-1] == "end"
-            assert names.count("task.created") < 30
+            assert await listener.rest() == ["task.created"] * on_their_way + ["end"]
+            assert trio.current_time() == start
 
 
-def held_streams(api: Api) -> int:
+def held_streams(api: Api) -> list[events.Stream]:
     """Streams that count towards the bound."""
     view: Any = api.app.view_functions["events"]
-    return len(view.__self__._open)
+    return list(view.__self__._open)
+
+
+async def test_a_stream_that_has_ended_is_not_counted_whoever_remembers_it() -> None:
+    async with open_api() as api:
+        async with listening(api):
+            (stream,) = held_streams(api)
+        assert stream not in held_streams(api)
 
 
 async def test_there_is_a_bound_on_open_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "MAX_STREAMS", 2)
     async with open_api() as api, listening(api):
         async with listening(api):
-            reply = await api.get("/v1/events")
+            with trio.fail_after(20):
+                reply = await api.get("/v1/events")
             check_problem(reply, 503)
             assert int(reply.headers["Retry-After"]) >= 1
         async with listening(api):
-            assert held_streams(api) == 2
+            assert len(held_streams(api)) == 2
 
 
 async def test_a_head_request_gets_the_headers_and_holds_no_stream() -> None:
     async with open_api() as api:
-        reply = await api.call("HEAD", "/v1/events")
+        with trio.fail_after(20):
+            reply = await api.call("HEAD", "/v1/events")
         assert (reply.status, reply.body) == (200, b"")
         assert reply.headers["Content-Type"] == "text/event-stream"
         assert not held_streams(api)
@@ -517,7 +544,7 @@ async def test_a_client_that_takes_nothing_holds_its_stream_for_15_seconds(
         await ours.send_all(GET)
         assert (await ours.receive_some()).startswith(b"HTTP/1.1 200")
         await trio.testing.wait_all_tasks_blocked()
-        assert held_streams(api) == 1
+        assert len(held_streams(api)) == 1
         publish(api)
         start = trio.current_time()
         await front.wait_empty()

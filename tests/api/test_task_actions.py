@@ -1,10 +1,12 @@
-"""What is asked of one task over HTTP beside its fields: wait for its end, retry it, explain it, its callback."""
+"""What can be asked of one task over HTTP: to wait for its end, to retry it, to explain it; its callback."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
 import trio.testing
@@ -12,6 +14,7 @@ import trio.testing
 from aq.api.front import open_front, open_listeners
 from aq.outcome import AttemptStatus, ErrorType, Outcome
 from tests.api.api_world import KEY, URL, Api, Reply, SteeredRunner, check_problem, open_api
+from tests.server.serve_world import client, running
 
 FAILED = Outcome(status=AttemptStatus.FAILURE, error_type=ErrorType.HTTP_5XX, error="500", response_code=500)
 GONE = Outcome(status=AttemptStatus.FAILURE, error_type=ErrorType.GONE, error="410", response_code=410)
@@ -151,6 +154,21 @@ async def test_when_the_service_ends_a_wait_is_answered_with_the_present_state()
         await waiting.answered.wait()
         assert waiting.reply is not None
         assert (waiting.reply.status, waiting.reply.json["status"]) == (200, "active")
+
+
+async def test_a_wait_is_answered_when_aq_serve_is_told_to_end(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, client(server.url, server.key) as sender:
+        body = {"queue": "q", "webhook_url": "https://example.com/", "delay": 3600}
+        task = (await sender.post("/v1/tasks", json=body)).json()
+        address = httpx.URL(server.url)
+        head = f"GET /v1/tasks/{task['id']}?wait=60 HTTP/1.1\r\nHost: a\r\nX-API-Key: {server.key}\r\n\r\n"
+        async with await trio.open_tcp_stream(address.host, address.port or 80) as waiting:
+            await waiting.send_all(head.encode())
+            assert (await sender.get("/v1/tasks")).status_code == 200
+            server.terminate()
+            answer = b"".join([part async for part in waiting])
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"status":"pending"' in answer
 
 
 async def test_a_wait_costs_no_more_than_its_connection() -> None:

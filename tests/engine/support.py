@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, TypeVar
 
+import pytest
 import trio
 import trio.testing
 from attrs import define, field
@@ -120,7 +121,7 @@ class Gate:
         await settled()
 
 
-class Killed(StorageError):
+class KilledError(StorageError):
     """The process has died in a commit."""
 
 
@@ -137,14 +138,14 @@ class Mortal(Faulty):
 
     async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
         if self.dead:
-            raise Killed
+            raise KilledError
         self.commits += 1
         self.dead = self.commits == self.dies_at or bool(self.dies_on(units))
         if self.dead and not self._after:
-            raise Killed
+            raise KilledError
         answers = await super().commit(units, now)
         if self.dead:
-            raise Killed
+            raise KilledError
         return answers
 
 
@@ -159,6 +160,20 @@ async def up(storage: Storage | None = None, runner: Any = None, **options: Any)
     options = {"wall": wall, "random": Random(1), "grace": 0, **options}
     async with open_engine(storage, runner=runner or Receiver(), **options) as engine:
         yield engine
+
+
+async def until_it_dies(
+    storage: Mortal, runner: Any, live: Callable[[Engine], Awaitable[object]], **options: Any
+) -> None:
+    """An engine on a storage that dies in one of the commits that ``live`` brings about."""
+
+    async def run() -> None:
+        async with up(storage, runner, **options) as engine:
+            await live(engine)
+            await trio.sleep(10_000_000)
+
+    with pytest.raises(KilledError):
+        await run()
 
 
 @asynccontextmanager
@@ -198,7 +213,10 @@ async def submit_many(
 def slow(kind: type, seconds: float = 1) -> Callable[[Sequence[Unit]], Awaitable[None] | None]:
     """For ``before_commit``: a commit that holds such a change takes so long."""
 
+    async def pause() -> None:
+        await trio.sleep(seconds)
+
     def wait(units: Sequence[Unit]) -> Awaitable[None] | None:
-        return trio.sleep(seconds) if any(isinstance(c, kind) for unit in units for c in unit) else None
+        return pause() if any(isinstance(c, kind) for unit in units for c in unit) else None
 
     return wait

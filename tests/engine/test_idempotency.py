@@ -192,7 +192,7 @@ async def test_twins_make_one_task(autojump_clock: object, warm: bool) -> None:
         async with up(runner=receiver) as engine:
             if warm:
                 await engine.queues.create("q")
-            assert_once(await twins(lambda: engine.accept(NewTask("q", URL, idempotency_key="k")), ticks, 5))  # noqa: B023
+            assert_once(await twins(lambda: engine.accept(NewTask("q", URL, idempotency_key="k")), ticks, 5))
             assert (await engine.list()).total == 1
             await settled()
         assert len(receiver.seen) == 1
@@ -222,7 +222,7 @@ async def test_twin_batches_make_one(autojump_clock: object) -> None:
     news = [NewTask(queue, URL) for queue in "aba"]
     for ticks in TICKS:
         async with up() as engine:
-            assert_once(await twins(lambda: engine.submit_all(news, idempotency_key="k"), ticks, 3))  # noqa: B023
+            assert_once(await twins(lambda: engine.submit_all(news, idempotency_key="k"), ticks, 3))
             assert (await engine.list()).total == 3
 
 
@@ -230,7 +230,7 @@ async def test_twin_queues_are_one(autojump_clock: object) -> None:
     for ticks in TICKS:
         async with up() as engine:
             assert_once(
-                await twins(lambda: engine.queues.make("q", concurrency=3, idempotency_key="k"), ticks, 3)  # noqa: B023
+                await twins(lambda: engine.queues.make("q", concurrency=3, idempotency_key="k"), ticks, 3)
             )
             with pytest.raises(ConflictError):
                 await engine.queues.make("q", concurrency=3, idempotency_key="other")
@@ -258,7 +258,7 @@ async def test_twin_bulk_retries_are_one(autojump_clock: object) -> None:
             tasks = await submit_many(engine, 120)
             await wait_for(engine, tasks)
             receiver.answer = lambda delivery: SUCCESS
-            ask = lambda: engine.queues.retry("q", Retry(limit=110), idempotency_key="k")  # noqa: B023, E731
+            ask = lambda: engine.queues.retry("q", Retry(limit=110), idempotency_key="k")  # noqa: E731
             answers = await twins(ask, ticks, 3)
             assert_once(answers)
             assert answers[0].value == 110

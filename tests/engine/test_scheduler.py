@@ -16,6 +16,7 @@ import trio.testing
 from attrs import define, evolve, field
 
 from aq import lifecycle, schedules
+from aq.actors.claims import Claims
 from aq.actors.committer import Committer
 from aq.actors.intake import Intake, RefusedError, nothing_else
 from aq.actors.scheduler import Scheduler
@@ -84,9 +85,7 @@ class World:
         minter = IdMinter(lambda bits: 0, floor.sequence)
         intake = PlainIntake(self, committer, clock, minter)
         scheduler = Scheduler(self.storage, committer, clock, intake)
-        front = Schedules(
-            scheduler, self.storage, clock, minter, refuse_if_unwritable=_fine, refuse_target=_guard
-        )
+        front = Schedules(scheduler, self.storage, clock, minter, _fine, _guard, Claims(self.storage, clock))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             service = Service(front, scheduler, committer, nursery)

@@ -16,6 +16,7 @@ from aq.rules import QUEUE_NAME, Rule, nullable, object_schema
 from aq.schedule import NOT_OF_A_SLOT, NewSchedule
 from aq.task import NewTask
 
+
 def accepted() -> Mapping[str, Schema]:
     """The bodies of requests, by name. What fields say only together is added here, by hand."""
     task = described(object_schema(NewTask), "A task as asked for.", words.NEW_TASK)

@@ -164,7 +164,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "series": [
             {
                 "at": "2026-01-31T09:30:00.000000Z",
-                **{"created": 42, "started": 40, "completed": 39, "failed": 0, "retried": 1},
+                "created": 42, "started": 40, "completed": 39, "failed": 0, "retried": 1,
                 "lateness_ms": {"p50": 0.9, "p95": 2.3, "p99": 4.1},
             }
         ],

@@ -47,6 +47,7 @@ REFUSALS: Final[Mapping[int, Refusal]] = {
         ForbiddenError.title,
         "The key is valid, and not for this: it lacks the scope, or the queue is none of its own.",
         "this needs a key with the scope write",
+        ("WWW-Authenticate",),
     ),
     404: Refusal(
         "NotFound",
@@ -109,7 +110,7 @@ HEADERS: Final[Mapping[str, tuple[str, Schema, bool]]] = {
         False,
     ),
     "Retry-After": ("Seconds after which it may be different.", _NUMBER, True),
-    "WWW-Authenticate": ("What is missing (RFC 6750).", _TEXT, True),
+    "WWW-Authenticate": ("What is missing (RFC 6750): a key, or the scope that is named.", _TEXT, False),
 }
 """Description, schema, and whether it is always there."""
 LIMITED: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")

@@ -21,7 +21,9 @@ _HEADERS: Final[Mapping[str, str]] = {
     "spaces between",
     "X-AsyncQueue-Signature": "`t=<unix seconds>,v1=<hex>`: HMAC-SHA256 over `<t>.<body>`; a `v1` for each secret",
     "User-Agent": "`AsyncQueue/` and its version",
+    "traceparent": "As the request that made the task had it",
 }
+_NOT_ALWAYS: Final = ("traceparent",)
 _RESPONSES: Final[Mapping[str, Any]] = {
     "2XX": {"description": "It is done."},
     "410": {"description": "There will never be anything to do: no more attempts."},
@@ -60,8 +62,14 @@ def _sent(operation_id: str, summary: str, description: str, document: str) -> d
         "description": description + _SIGNED,
         "security": [],
         "parameters": [
-            {"name": name, "in": "header", "required": True, "description": it, "schema": {"type": "string"}}
-            for name, it in _HEADERS.items()
+            {
+                "name": name,
+                "in": "header",
+                "required": name not in _NOT_ALWAYS,
+                "description": description,
+                "schema": {"type": "string"},
+            }
+            for name, description in _HEADERS.items()
         ],
         "requestBody": {
             "required": True,
