@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 from quart import Response
 from quart_trio import QuartTrio
@@ -10,6 +12,10 @@ from aq.api import views
 from aq.api.openapi.operation import Answer, Tag, ok, operation
 from aq.api.query import no_parameters
 from aq.engine import Engine
+
+
+TOLD_SECONDS: Final = 1
+"""A wall clock that is further off than this is told."""
 
 
 @frozen
@@ -37,13 +43,16 @@ class HealthRoutes:
     async def readyz(self) -> Response:
         """200 while new work is taken, else 503 with the reasons.
 
-        A quarantined queue is told, and keeps no other queue from its work: the answer stays 200.
+        A quarantined queue is told, and keeps no other queue from its work: the answer stays 200. So it does
+        when the wall clock has been set: what is due does not follow it.
         """
         no_parameters()
-        quarantined = [f"queue {name} is quarantined" for name in self.engine.quarantined]
+        odd = [f"queue {name} is quarantined" for name in self.engine.quarantined]
+        ahead = self.engine.clock.wall_offset()
+        if abs(ahead) > TOLD_SECONDS:
+            odd.append(f"the wall clock is {ahead:+.1f} s off the service clock; restart to follow it")
         reasons = ["the service is shutting down"] if self.engine.draining else []
         reasons += self.engine.problems()
         if reasons:
-            return views.answer({"status": "not ready", "problems": reasons + quarantined}, 503)
-        status = "degraded" if quarantined else "ready"
-        return views.answer({"status": status, "problems": quarantined})
+            return views.answer({"status": "not ready", "problems": reasons + odd}, 503)
+        return views.answer({"status": "degraded" if odd else "ready", "problems": odd})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from aq.cli.doctor import doctor
 from aq.cli.serve import serve
 from aq.version import __version__
 
@@ -24,3 +25,4 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(doctor)

@@ -199,3 +199,17 @@ async def test_what_is_no_json_object_is_refused() -> None:
         check_problem(
             await api.post("/v1/apikeys", raw=b"name=n", headers={"Content-Type": "text/plain"}), 415
         )
+
+
+async def test_an_idempotency_key_makes_one_key_whose_text_is_shown_once() -> None:
+    async with open_api() as api:
+        once = {"Idempotency-Key": "once"}
+        first = await api.post("/v1/apikeys", {"name": "ci"}, headers=once)
+        again = await api.post("/v1/apikeys", {"name": "ci"}, headers=once)
+        assert (first.status, again.status) == (201, 200)
+        assert again.headers["Idempotent-Replay"] == "true"
+        text = first.json.pop("key")
+        assert again.json == {name: value for name, value in first.json.items() if name != "key"}
+        assert text.encode() not in again.body
+        assert len(await listed(api)) == 1
+        check_problem(await api.post("/v1/apikeys", {"name": "other"}, headers=once), 409)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+import trio
 
 from aq.actors.services import Sizes
 from aq.errors import StorageCorruptError, StorageFullError
@@ -57,3 +58,13 @@ async def test_a_storage_that_cannot_write_makes_the_service_unready(error: Exce
             assert ready.json == {"status": "not ready", "problems": [str(error)]}
             assert (await api.get("/v1/tasks")).status == 200
             faulty.before_commit = lambda units: None
+
+
+async def test_a_wall_clock_that_was_set_is_told_and_does_not_make_the_service_unready() -> None:
+    ahead = 0.0
+    async with open_api(wall=lambda: trio.current_time() + 1_790_000_000 + ahead) as api:
+        assert (await api.get("/readyz", key=None)).json == {"status": "ready", "problems": []}
+        ahead = 7.5
+        ready = await api.get("/readyz", key=None)
+        assert (ready.status, ready.json["status"]) == (200, "degraded")
+        assert "+7.5 s" in ready.json["problems"][0]

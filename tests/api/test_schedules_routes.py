@@ -278,3 +278,23 @@ async def test_changes_need_the_scope_to_write() -> None:
         check_problem(await api.call("DELETE", one, key=key), 403)
         for act in ("pause", "resume", "run"):
             check_problem(await api.post(f"{one}/{act}", key=key), 403)
+
+
+async def test_an_idempotency_key_makes_one_schedule_and_one_run() -> None:
+    once = {"Idempotency-Key": "once"}
+    async with open_api() as api:
+        first = await api.post("/v1/schedules", HOURLY, headers=once)
+        again = await api.post("/v1/schedules", HOURLY, headers=once)
+        assert (first.status, again.status) == (201, 200)
+        assert again.headers["Idempotent-Replay"] == "true"
+        assert again.json["id"] == first.json["id"]
+        assert len((await api.get("/v1/schedules")).json["schedules"]) == 1
+        other = await api.post("/v1/schedules", {**HOURLY, "overlap": "skip"}, headers=once)
+        check_problem(other, 409)
+
+        run = f"/v1/schedules/{first.json['id']}/run"
+        made = await api.post(run, headers={"Idempotency-Key": "run"})
+        replay = await api.post(run, headers={"Idempotency-Key": "run"})
+        assert (made.status, replay.status) == (201, 200)
+        assert made.json == replay.json
+        assert (await api.get("/v1/tasks")).json["pagination"]["total"] == 1

@@ -170,7 +170,7 @@ async def until_it_dies(
     async def run() -> None:
         async with up(storage, runner, **options) as engine:
             await live(engine)
-            await trio.sleep(10_000_000)
+            await trio.sleep(80_000)
 
     with pytest.raises(KilledError):
         await run()

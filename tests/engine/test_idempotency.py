@@ -27,6 +27,7 @@ from tests.engine.support import (
     settled,
     submit,
     submit_many,
+    until_it_dies,
     until_killed,
     up,
     wait_for,
@@ -123,19 +124,12 @@ async def test_a_crash_in_the_commit_leaves_both_or_none(autojump_clock: object,
         await engine.queues.create("q", paused=True)
     mortal = Mortal(memory, after=after)
     mortal.dies_on = lambda units: any(len(unit) > 1 for unit in units)
-    with pytest.raises(ExceptionGroup):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_live_and_submit, mortal)
+    await until_it_dies(mortal, None, lambda engine: submit(engine, idempotency_key="k"))
     async with up(memory) as engine:
         assert (await engine.list()).total == int(after)
         answer = await engine.accept(NewTask("q", URL, idempotency_key="k"))
         assert answer.replayed is after
         assert (await engine.list()).total == 1
-
-
-async def _live_and_submit(mortal: Mortal) -> None:
-    async with up(mortal) as engine:
-        await submit(engine, idempotency_key="k")
 
 
 async def test_a_day_and_no_longer(autojump_clock: object) -> None:

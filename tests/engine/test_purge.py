@@ -187,6 +187,16 @@ async def test_purging_nothing_counting_and_missing() -> None:
         assert await engine.queues.purge("q", dry_run=True) == 0
 
 
+async def test_a_queue_that_was_purged_can_be_deleted_at_once(autojump_clock: object) -> None:
+    storage = Faulty(MemoryStorage())
+    async with up(storage) as engine:
+        await engine.queues.create("q", paused=True)
+        await submit_many(engine, 1_200)
+        await purging(storage, engine, 1_200)
+        await engine.queues.delete("q")
+        assert await engine.queues.list() == []
+
+
 async def test_the_sandbox_and_other_queues_are_not_purged(autojump_clock: object) -> None:
     async with up() as engine:
         await engine.queues.create("q", paused=True)

@@ -33,9 +33,9 @@ def test_version() -> None:
 
 
 def test_every_help_has_an_example() -> None:
-    for command in ([], ["serve"]):
+    for command, example in (([], "aq serve"), (["serve"], "aq serve"), (["doctor"], "aq doctor")):
         output = run(*command, "--help").output
-        assert "\n    aq serve" in output or "\n      aq serve" in output
+        assert f"\n    {example}" in output or f"\n      {example}" in output
 
 
 def test_defaults() -> None:
