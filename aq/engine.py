@@ -53,7 +53,6 @@ from aq.errors import (
     QuarantinedError,
     StorageCorruptError,
     StorageFullError,
-    UnavailableError,
     ValidationError,
 )
 from aq.explanation import Explanation, Reason, Why, calendar
@@ -248,7 +247,7 @@ class Engine:
     async def explain(self, task_id: str, *, environment: Environment = Environment.LIVE) -> Explanation:
         """Why a task is not running, as its queue's supervisor knows it, and the retries to come.
 
-        Raises NotFoundError.
+        Raises NotFoundError, and OverloadedError when the supervisor has too much to do.
         """
         task = (await self._stored(task_id, environment)).task
         now = self._services.clock.now()
@@ -259,16 +258,18 @@ class Engine:
         try:
             await self._root.ask(task.queue, Explain(task, reply))
             told = await reply.wait()
-        except UnavailableError as error:
+        except (DrainingError, QuarantinedError) as error:
             policy = await self._services.policies.of(task.queue)
-            why = Why.QUARANTINED if isinstance(error, QuarantinedError) else Why.DRAINING
-            reasons = (*beside, Reason(why, str(error)))
-            return Explanation(task, reasons, exact=False, retries=calendar(task, policy, now))
+            if isinstance(error, QuarantinedError):
+                beside.append(Reason(Why.QUARANTINED, str(error)))
+            return Explanation(task, tuple(beside), exact=False, retries=calendar(task, policy, now))
         return evolve(told, reasons=(*told.reasons, *beside))
 
     async def _beside(self, task: Task) -> list[Reason]:
         """What no queue knows."""
         reasons = [Reason(Why.STORAGE, problem) for problem in self.problems()]
+        if self.draining and task.status is Status.PENDING:
+            reasons.append(Reason(Why.DRAINING, "the service is shutting down: nothing starts any more"))
         if task.ordering_key is not None and task.status is Status.PENDING:
             head = await self._services.storage.head_of(task.queue, task.ordering_key)
             if head not in (None, task.id):

@@ -1,4 +1,4 @@
-"""What README and docs show is run here: every block of shell and Python, every JSON answer, the states."""
+"""What README and docs show is run here: shell and Python, JSON answers, links, the states, the promises."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,44 +16,105 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from attrs import define, field
 
+from aq.api import queues as queue_route
+from aq.api import tasks as task_route
+from aq.apikey import Scope
 from aq.delivery.protocol import Delivery
 from aq.delivery.signing import Secret, sign
 from aq.delivery.webhook import body_of
+from aq.errors import AsyncQueueError
+from aq.keys import NewKey
 from aq.lifecycle import TRANSITIONS
-from aq.task import Environment, QueueKey
+from aq.outcome import ErrorType
+from aq.queues import Retry
+from aq.rules import rules_of
+from aq.schedule import NewSchedule
+from aq.task import Environment, NewTask, QueueKey
+from tests.api.api_world import open_api
 from tests.server.serve_world import Process, client, running
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-API = (ROOT / "docs/api.md").read_text()
+API = [
+    ROOT / "docs/api.md",
+    *(
+        ROOT / "docs/api" / f"{name}.md"
+        for name in ("tasks", "queues", "schedules", "events", "keys", "webhooks")
+    ),
+]
+"""In the order in which they are read."""
+WEBHOOKS = API[-1].read_text()
 
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-async def curl(command: str, variables: dict[str, str]) -> httpx.Response:
-    """What curl would do with a command line that the docs show (curl itself may not be installed)."""
-    for name, value in variables.items():
-        command = command.replace(f"${name}", value)
-    words = shlex.split(command.replace("\\\n", " "))
-    assert words.pop(0) == "curl"
-    method, body, headers, url = "GET", None, {}, ""
-    while words:
-        match words.pop(0):
-            case "-X":
-                method = words.pop(0)
-            case "-d":
-                body = words.pop(0)
-                method = "POST" if method == "GET" else method
-            case "-H":
-                name, _, value = words.pop(0).partition(": ")
-                headers[name] = value
-            case word:
-                url = word
-    async with client(url, None) as sender:
-        return await sender.request(method, url, content=body, headers=headers)
+@define
+class Command:
+    """A command line for curl, taken apart: as much of curl as the docs show (it may not be installed)."""
+
+    method: str = ""
+    url: str = ""
+    body: str | None = None
+    headers: dict[str, str] = field(factory=dict)
+    most_seconds: float | None = None
+    """Given for a stream, which does not end by itself."""
+
+    @classmethod
+    def of(cls, line: str, variables: dict[str, str]) -> Command:
+        command, words = cls(), shlex.split(expanded(line.replace("\\\n", " "), variables))
+        assert words.pop(0) == "curl"
+        while words:
+            match words.pop(0):
+                case "-X":
+                    command.method = words.pop(0)
+                case "-d":
+                    command.body = words.pop(0)
+                case "-H":
+                    name, _, command.headers[name] = words.pop(0).partition(": ")
+                case "--max-time":
+                    command.most_seconds = float(words.pop(0))
+                case "-i" | "-N":
+                    pass
+                case word:
+                    assert word.startswith("http"), word
+                    command.url = word
+        command.method = command.method or ("GET" if command.body is None else "POST")
+        return command
+
+    async def run(self) -> httpx.Response:
+        async with client(self.url, None) as sender:
+            return await sender.request(
+                self.method, self.url, content=self.body, headers=self.headers, timeout=30
+            )
+
+    async def listen(self) -> str:
+        """The id of a stream's first event, "" where it has none; within the seconds that it was given."""
+        assert self.most_seconds is not None
+        url, text = httpx.URL(self.url), ""
+        lines = [f"{self.method} {url.raw_path.decode()} HTTP/1.1", f"Host: {url.host}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        with trio.fail_after(self.most_seconds):
+            async with await trio.open_tcp_stream(url.host, url.port or 80) as stream:
+                await stream.send_all("\r\n".join([*lines, "", ""]).encode())
+                async for part in stream:
+                    text += part.decode()
+                    assert text.startswith("HTTP/1.1 200")
+                    if event := re.search(r"^event: .+\n(?:id: (.+)\n)?data: {.+}\n\n", text, re.MULTILINE):
+                        return event[1] or ""
+        raise AssertionError("the stream ended without an event")
+
+
+def expanded(line: str, variables: dict[str, str]) -> str:
+    """What a shell makes of variables: nothing within single quotes."""
+    return re.sub(r"'[^']*'|\$([A-Z_]+)", lambda it: variables[it[1]] if it[1] else it[0], line)
+
+
+async def curl(line: str, variables: dict[str, str]) -> httpx.Response:
+    return await Command.of(line, variables).run()
 
 
 async def ended(server: Process, key: str, task_id: str) -> dict[str, Any]:
@@ -124,28 +186,133 @@ async def test_readme_run_it_for_real_block(tmp_path: Path) -> None:
         assert key not in server.said
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(((?!http)[^)#]+)", README))
-def test_readme_links_lead_somewhere(path: str) -> None:
-    assert (ROOT / path).exists()
+# -- links --------------------------------------------------------------------------------------------------
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 # -- docs ---------------------------------------------------------------------------------------------------
-async def test_every_curl_line_of_the_api_page(tmp_path: Path) -> None:
+async def test_every_curl_line_of_the_api_pages(tmp_path: Path) -> None:
+    """In order, on one server, with ids from the answers before. A comment at the end names the status."""
     async with running(tmp_path, "--dev") as server:
         variables = {"AQ_API_KEY": server.key, "AQ": server.url}
-        for block in blocks(API, "sh"):
-            for command in re.split(r"\n(?=curl)", block.strip()):
-                answer = await curl(command, variables)
-                assert answer.status_code < 300, f"{command}\n{answer.text}"
-                if answer.status_code == 201 and "id" in answer.json():
-                    variables["TASK"] = answer.json()["id"]
-                    shown = json.loads(blocks(API, "json")[0])
-                    assert answer.json().keys() == shown.keys()
-                    assert answer.json()["status"] == shown["status"]
+        for page in API:
+            text = page.read_text().replace("http://127.0.0.1:8080", server.url)
+            for commands, shown in EXAMPLES.findall(text):
+                answers = [
+                    await answered(line, variables) for line in re.split(r"\n(?=curl)", commands.strip())
+                ]
+                assert not shown or same_shape(json.loads(shown), answers[-1]), shown
+
+
+EXAMPLES = re.compile(r"^```sh\n(.*?)^```\n(?:\n```json\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+"""Commands, and the answer of the last of them where the docs show it."""
+
+
+async def answered(line: str, variables: dict[str, str]) -> Any:
+    """What a line is answered, once that is as the docs say; what later lines need of it is remembered."""
+    line, _, status = line.partition("  # ")
+    command = Command.of(line, variables)
+    if command.most_seconds is not None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_something, variables)
+            variables["EVENT"] = await command.listen() or variables["EVENT"]
+            nursery.cancel_scope.cancel()
+        return None
+    reply = await command.run()
+    expected = [int(status)] if status else range(200, 300)
+    assert reply.status_code in expected, f"{line}\n{reply.status_code} {reply.text}"
+    answer = reply.json() if reply.content else None
+    assert "wait=" not in line or answer["status"] in ("completed", "failed"), answer
+    variables.update(remembered(answer or {}))
+    return answer
+
+
+def remembered(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    names = {"task": "TASK", "sch": "SCHEDULE", "key": "KEY_ID"}
+    if "id" in answer:
+        yield names[answer["id"].partition("_")[0]], answer["id"]
+    if "key" in answer:
+        yield "KEY", answer["key"]
+    if cursor := answer.get("pagination", {}).get("next_cursor"):
+        yield "CURSOR", cursor
+
+
+async def send_something(variables: dict[str, str]) -> None:
+    """Somebody else's tasks, for those who listen."""
+    body = {"queue": "emails", "webhook_url": "https://example.com/", "delay": 3600}
+    async with client(variables["AQ"], variables["AQ_API_KEY"]) as sender:
+        while True:
+            assert (await sender.post("/v1/tasks", json=body)).status_code == 201
+            await trio.sleep(0.1)
+
+
+def same_shape(shown: Any, answer: Any) -> bool:
+    """The same names, all the way down, with values of the same kind."""
+    if isinstance(shown, dict):
+        return shown.keys() == answer.keys() and all(same_shape(shown[name], answer[name]) for name in shown)
+    if isinstance(shown, list):
+        return bool(shown) is bool(answer) and all(map(same_shape, shown, answer))
+    kinds = (int, float) if isinstance(shown, int | float) else (type(shown), str)
+    return isinstance(answer, kinds) or answer is None
+
+
+async def test_every_route_is_in_the_api_page() -> None:
+    text = API[0].read_text()
+    async with open_api(dev=True) as api:
+        rules = [rule for rule in api.app.url_map.iter_rules() if rule.endpoint != "static"]
+    assert len(rules) > 30
+    routes = set()
+    for rule in rules:
+        path = re.sub(r"<(?:\w+:)?(?:\w+_)?(\w+)>", r"{\1}", rule.rule)
+        routes |= {f"`{method} {path}`" for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+    table = set(re.findall(r"^\| (`[A-Z]+ /\S*`) \|", text, re.MULTILINE))
+    assert table == routes
+
+
+FIELDS = {
+    "tasks.md": {*rules_of(NewTask), *task_route.FILTERS, *task_route.PAGE, *task_route.WAIT, *ErrorType},
+    "queues.md": {*queue_route.NEW, *queue_route.PURGE, *rules_of(Retry)},
+    "schedules.md": {*rules_of(NewSchedule)},
+    "keys.md": {*rules_of(NewKey), *Scope},
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_is_in_its_page(name: str) -> None:
+    text = (ROOT / "docs/api" / name).read_text()
+    assert {field for field in FIELDS[name] if not re.search(rf"[`?]{field}[`=]", text)} == set()
+
+
+def test_every_status_is_in_the_table_of_errors() -> None:
+    table = set(map(int, re.findall(r"^\| (\d{3}) \|", API[0].read_text(), re.MULTILINE)))
+    known = {error.status for error in every_kind(AsyncQueueError)} - {500}
+    assert known | {405, 408, 413, 431} == table
+
+
+def every_kind(error: type[AsyncQueueError]) -> Iterator[type[AsyncQueueError]]:
+    yield error
+    for kind in error.__subclasses__():
+        yield from every_kind(kind)
 
 
 def test_the_api_page_shows_the_delivery_as_it_is() -> None:
-    shown = json.loads(blocks(API, "json")[1])
+    shown = json.loads(blocks(WEBHOOKS, "json")[0])
     delivery = Delivery(
         task_id=shown["task_id"],
         queue=QueueKey(Environment.LIVE, shown["queue"]),
@@ -161,10 +328,18 @@ def test_the_api_page_shows_the_delivery_as_it_is() -> None:
 
 def test_the_api_page_shows_how_to_verify() -> None:
     names: dict[str, Any] = {}
-    exec(blocks(API, "python")[0], names)
-    secret, body = Secret(Random(1).randbytes(32)), b'{"a":1}'
-    headers = dict(sign([secret], "task_1", int(time.time()), body))
-    assert names["verified"](body, headers, str(secret)) == {"a": 1}
+    for block in blocks(WEBHOOKS, "python"):
+        exec(block, names)
+    old, new, other = (Secret(Random(seed).randbytes(32)) for seed in range(3))
+    body = b'{"a":1}'
+    headers = dict(sign([new, old], "task_1", int(time.time()), body))
+    for secret in (old, new):
+        assert names["verified"](body, headers, str(secret)) == {"a": 1}
+        assert names["is_ours"](body, headers["x-asyncqueue-signature"], str(secret)) is True
+    assert names["is_ours"](body, headers["x-asyncqueue-signature"], str(other)) is False
+    assert names["is_ours"](body + b" ", headers["x-asyncqueue-signature"], str(new)) is False
+    old_one = dict(sign([new], "task_1", int(time.time()) - 3600, body))
+    assert names["is_ours"](body, old_one["x-asyncqueue-signature"], str(new)) is False
 
 
 def test_the_states_picture_is_the_table() -> None:

@@ -17,7 +17,7 @@ from aq.ids import first_sequence_at
 from aq.instants import Instant, from_seconds
 from aq.policy import QueuePolicy
 from aq.storage.protocol import Applied, Forget, Purge, Sweep
-from aq.task import Environment, Queue, Status
+from aq.task import Environment, Queue, QueueKey, Status
 
 EVERY: Final = 30.0
 """Seconds between two rounds."""
@@ -50,25 +50,40 @@ class Janitor:
         storage, policies = self._services.storage, self._services.policies
         for queue in await patiently(storage.queues):
             policy = await policies.of(owner(queue.key))
-            for change in _due(queue, policy, self._services.clock.now()):
-                await self._in_steps(queue, change)
-        await self._in_steps(None, Forget(self._services.clock.now(), STEP))
+            for change in _over_their_time(queue, policy, self._services.clock.now()):
+                await self._in_steps(change, queue.key)
+            await self._too_many(queue.key, policy.retention_max_tasks)
+        await self._in_steps(Forget(self._services.clock.now(), STEP))
 
-    async def _in_steps(self, queue: Queue | None, change: Sweep | Purge | Forget) -> None:
+    async def _in_steps(self, change: Sweep | Purge | Forget, key: QueueKey | None = None) -> None:
         while True:
-            answer = await self._services.committer.commit([change], insists=False)
-            gone = answer.count if isinstance(answer, Applied) else 0
-            if queue is not None and isinstance(change, Purge) and isinstance(answer, Applied):
-                chronicle = Chronicle(queue.key, self._services)
-                for task_id in answer.removed:
-                    chronicle.deleted(task_id)
-            if gone < change.limit or change.limit < STEP:
+            if await self._step(change, key) < STEP:
                 return
             await trio.sleep(PAUSE)
 
+    async def _too_many(self, key: QueueKey, most: int) -> None:
+        """Counted anew before each step: what was over its time is gone already."""
+        storage = self._services.storage
+        while (queue := await patiently(lambda: storage.queue(key))) is not None:
+            excess = queue.counts.completed + queue.counts.failed - most
+            if excess <= 0 or not await self._step(Sweep(key, min(excess, STEP)), key):
+                return
+            await trio.sleep(PAUSE)
 
-def _due(queue: Queue, policy: QueuePolicy, now: Instant) -> Iterator[Sweep | Purge]:
-    """What is to be deleted of a queue, at most `STEP` at a time."""
+    async def _step(self, change: Sweep | Purge | Forget, key: QueueKey | None = None) -> int:
+        """Returns how many are gone by it."""
+        answer = await self._services.committer.commit([change], insists=False)
+        if not isinstance(answer, Applied):
+            return 0
+        if key is not None and isinstance(change, Purge):
+            chronicle = Chronicle(key, self._services)
+            for task_id in answer.removed:
+                chronicle.deleted(task_id)
+        return answer.count
+
+
+def _over_their_time(queue: Queue, policy: QueuePolicy, now: Instant) -> Iterator[Sweep | Purge]:
+    """What is to be deleted of a queue, `STEP` at a time."""
     key, counts = queue.key, queue.counts
     for status, kept, number in (
         (Status.COMPLETED, policy.retention_completed, counts.completed),
@@ -78,7 +93,3 @@ def _due(queue: Queue, policy: QueuePolicy, now: Instant) -> Iterator[Sweep | Pu
             yield Sweep(key, STEP, (status,), now - from_seconds(kept))
     if key.environment is Environment.TEST and counts.pending:
         yield Purge(key, STEP, first_sequence_at(now - from_seconds(SANDBOX)) - 1)
-    excess = counts.completed + counts.failed - policy.retention_max_tasks
-    while excess > 0:
-        yield Sweep(key, min(excess, STEP))
-        excess -= STEP

@@ -19,7 +19,7 @@ def explain(message: Explain, desk: Desk) -> None:
     running = task.id in desk.agenda.running
     standing = desk.agenda.explain(entry_of(task), now)
     reasons = (
-        (Reason(Why.RUNNING, "an attempt is under way"),)
+        (Reason(Why.RUNNING, f"an attempt {'is under way' if task.started_at else 'is about to begin'}"),)
         if running
         else tuple(_reasons(task, standing, desk))
     )

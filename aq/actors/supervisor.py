@@ -127,8 +127,9 @@ class QueueSupervisor:
     async def _serve(self) -> None:
         await self._advance()
         while not self._stopping:
+            idle = self._idle(self._services.clock.now())
             self._turn = await self._next_messages()
-            if not self._turn and self._idle(self._services.clock.now()):
+            if idle and not self._turn:
                 self._mailbox.close()
                 return
             for message in self._turn:

@@ -72,9 +72,9 @@ class EventRoutes:
 
         ``task.created``, ``task.started``, ``task.retrying``, ``task.completed``, ``task.failed``,
         ``task.deleted``, ``queue.created``, ``queue.updated``, ``queue.paused``, ``queue.resumed``,
-        ``queue.purged``, ``queue.deleted``; ``stats`` where asked for; ``missed`` when some are no longer kept;
-        ``dropped`` and ``end`` are the last of a stream. The data is JSON, with ``queue``, ``at`` and, of a
-        task, ``task_id``.
+        ``queue.purged``, ``queue.deleted``; ``stats`` where asked for; ``missed`` when some are no longer
+        kept; ``dropped`` and ``end`` are the last of a stream. The data is JSON, with ``queue``, ``at`` and,
+        of a task, ``task_id``.
 
         What names something that the key may not see is a stream without events. Begins now, or behind the
         event that ``Last-Event-ID`` names.

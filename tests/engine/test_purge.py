@@ -102,7 +102,7 @@ async def test_tasks_created_after_the_answer_live(autojump_clock: object) -> No
         plain = await submit(engine)
         await engine.queues.resume("q")
         await wait_for(engine, [plain, behind, batched], 60)
-    assert receiver.ids == [plain.id, behind.id, batched.id]
+    assert [task_id for task_id in receiver.ids if task_id != plain.id] == [behind.id, batched.id]
 
 
 async def test_a_batch_that_arrives_while_it_is_purged_is_delivered_or_gone(autojump_clock: object) -> None:

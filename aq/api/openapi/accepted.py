@@ -38,11 +38,14 @@ def accepted() -> Mapping[str, Schema]:
         "ScheduledTask": _without(task, NOT_OF_A_SLOT),
         "NewSchedule": {
             **described(schedule, "A schedule as asked for: of `cron` or `every`.", words.SCHEDULE),
-            "oneOf": [_one("cron", "string"), _one("every", "integer", timezone={"const": "UTC"})],
+            "oneOf": [
+                _one("cron", "string", every={"type": "null"}),
+                _one("every", "integer", cron={"type": "null"}, timezone={"const": "UTC"}),
+            ],
         },
         "ScheduleChange": {
             **described(_all_optional(schedule), "The fields of a schedule that are to change.", words.SCHEDULE),
-            "not": _both(cron="string", every="integer"),
+            "not": {"anyOf": [_both(cron="string", every="integer"), _both(cron="null", every="null")]},
         },
         "NewApiKey": key,
     }

@@ -14,12 +14,11 @@ UPDATE tasks
 ALTER TABLE queues ADD COLUMN clearing TEXT;      -- JSON, a purge that is under way
 ALTER TABLE queues ADD COLUMN revival  TEXT;      -- JSON, a retry in bulk that is under way
 
--- What may be scheduled: in running order, by due time, and in running order of each lane.
+-- What may be scheduled, in running order: of all, and of each lane. What comes next by due time is merged from
+-- the priorities.
 DROP INDEX tasks_due;
 DROP INDEX tasks_upcoming;
 CREATE INDEX tasks_due ON tasks (queue_id, priority, due_at, seq)
-  WHERE status = 0 AND environment <> 1 AND held = 0;
-CREATE INDEX tasks_upcoming ON tasks (queue_id, due_at, seq)
   WHERE status = 0 AND environment <> 1 AND held = 0;
 CREATE INDEX tasks_by_lane ON tasks (queue_id, priority, lane, due_at, seq)
   WHERE status = 0 AND environment <> 1 AND held = 0;

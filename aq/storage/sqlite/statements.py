@@ -147,7 +147,8 @@ NEXT_TO_EXPIRE: Final = (
 
 # -- what waits in a queue ----------------------------------------------------------------------------------
 _WAITING: Final = "status = 0 AND environment <> 1 AND held = 0"
-_PRIORITIES: Final = f"(VALUES {', '.join(f'({priority})' for priority in range(10, 0, -1))})"
+PRIORITIES: Final = range(10, 0, -1)
+_PRIORITIES: Final = f"(VALUES {', '.join(f'({priority})' for priority in PRIORITIES)})"
 _DUE: Final = (
     f"{_PRIORITIES} AS p CROSS JOIN tasks INDEXED BY tasks_due"
     f" WHERE {_WAITING} AND queue_id = ? AND priority = p.column1 AND due_at <= ? LIMIT ?"
@@ -159,11 +160,13 @@ DUE_ELSEWHERE: Final = as_json(
     f"(SELECT * FROM (SELECT {_ENTRY} FROM {_DUE}) WHERE destination NOT IN {GIVEN} LIMIT ?)",
 )
 """Like `DUE`, which looks at so many; then the destinations to leave out, and the limit."""
-UPCOMING: Final = as_json(
-    _ENTRY,
-    f"(SELECT {_ENTRY} FROM tasks INDEXED BY tasks_upcoming WHERE {_WAITING}"
-    " AND queue_id = ? AND due_at > ? ORDER BY due_at, seq LIMIT ?)",
+_LATER: Final = " UNION ALL ".join(
+    f"SELECT {_ENTRY}, seq FROM tasks INDEXED BY tasks_due"
+    f" WHERE {_WAITING} AND queue_id = ? AND priority = {priority} AND due_at > ?"
+    for priority in PRIORITIES
 )
+UPCOMING: Final = as_json(_ENTRY, f"({_LATER} ORDER BY due_at, seq LIMIT ?)")
+"""Takes the queue and the instant once for each of the `PRIORITIES`, which are merged; then the limit."""
 
 # A lane is a destination's tasks of one priority; each is found as the name that follows the one before.
 # While few tasks wait in a queue they are mixed, in no lane (the writer's `MOST_MIXED`), and looked through.
@@ -213,8 +216,8 @@ MIXED: Final = as_json(
 
 _BACKLOG: Final = (
     "name, (SELECT coalesce(sum(pending), 0) FROM due_minutes WHERE queue_id = asked.id AND minute > ?),"
-    f" (SELECT due_at FROM tasks INDEXED BY tasks_upcoming WHERE {_WAITING} AND queue_id = asked.id"
-    " ORDER BY due_at, seq LIMIT 1)"
+    f" (SELECT min((SELECT due_at FROM tasks INDEXED BY tasks_due WHERE {_WAITING} AND queue_id = asked.id"
+    f" AND priority = p.column1 ORDER BY due_at, seq LIMIT 1)) FROM {_PRIORITIES} AS p)"
 )
 _HAS_PENDING: Final = "WHERE EXISTS (SELECT 1 FROM due_minutes WHERE queue_id = asked.id)"
 BACKLOG: Final = as_json(

@@ -32,7 +32,7 @@ def window(
     else:
         due = _entries(db, sql.DUE, (queue_id, now, wanted))
         apart = {}
-    upcoming = _entries(db, sql.UPCOMING, (queue_id, now, wanted))
+    upcoming = _entries(db, sql.UPCOMING, (*(queue_id, now) * len(sql.PRIORITIES), wanted))
     return Window(due[:limit], len(due) <= limit, upcoming[:limit], len(upcoming) <= limit, apart)
 
 
