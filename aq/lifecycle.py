@@ -21,6 +21,7 @@ from aq.task import (
     Attempt,
     Environment,
     FailureReason,
+    Method,
     NewTask,
     Options,
     QueueKey,
@@ -62,6 +63,7 @@ MAX_RETRY_AFTER: Final = 86_400
 """A receiver may ask for at most a day (seconds)."""
 
 
+_NOTHING: Final = (None,) * 5
 MAX_AHEAD: Final = 31_536_000
 """``run_at`` may lie at most a year ahead (seconds)."""
 
@@ -107,7 +109,10 @@ def submitted(
 
 
 def _options(new: NewTask, run_at: Instant | None, schedule_id: str | None, slot: Instant | None) -> Options:
-    options = Options(
+    asked = run_at, schedule_id, slot, new.expires_in, new.callback_url
+    if asked == _NOTHING and new.method is Method.POST and not (new.headers or new.tags):
+        return NO_OPTIONS
+    return Options(
         method=new.method,
         headers=tuple(new.headers),
         run_at=run_at,
@@ -117,7 +122,6 @@ def _options(new: NewTask, run_at: Instant | None, schedule_id: str | None, slot
         schedule_id=schedule_id,
         slot=slot,
     )
-    return NO_OPTIONS if options == NO_OPTIONS else options
 
 
 def started(task: Task, now: Instant) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -237,7 +239,7 @@ async def answered(line: str, variables: dict[str, str]) -> Any:
     reply = await command.run()
     expected = [int(status)] if status else range(200, 300)
     assert reply.status_code in expected, f"{line}\n{reply.status_code} {reply.text}"
-    answer = reply.json() if reply.content else None
+    answer: Any = reply.json() if reply.content else None
     assert "wait=" not in line or answer["status"] in ("completed", "failed"), answer
     variables.update(remembered(answer or {}))
     return answer
@@ -347,3 +349,29 @@ def test_the_states_picture_is_the_table() -> None:
     drawn = {tuple(re.split(r"\s*-+>?\s*", line)) for line in picture.strip().split("\n")}
     table = {(before or "(none)", event, after or "(none)") for (before, event), after in TRANSITIONS.items()}
     assert drawn == {tuple(str(part) for part in row) for row in table}
+
+
+# -- promises -----------------------------------------------------------------------------------------------
+@cache
+def known_tests(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / path).read_text())
+    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return frozenset(it.name for it in functions if it.name.startswith("test_"))
+
+
+def promises() -> Iterator[tuple[str, str]]:
+    """(promise, what holds it), row by row."""
+    text = (ROOT / "docs/contract.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, re.MULTILINE)
+    return ((promise, held_by) for promise, held_by in rows if promise != "promise")
+
+
+def test_every_promise_is_held_by_tests_that_exist() -> None:
+    known = [promise for promise, _ in promises()]
+    assert len(known) == len(set(known)) > 80
+    for promise, held_by in promises():
+        named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", held_by)
+        assert named, promise
+        assert re.sub(r"`\S+`", "", held_by).strip() == "", promise
+        missing = [f"{path}::{name}" for path, name in named if name not in known_tests(path)]
+        assert not missing, promise

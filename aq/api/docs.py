@@ -43,7 +43,7 @@ _PAGE: Final = """\
 </head>
 <body>
 <main id="docs"></main>
-<noscript><p>The page needs JavaScript. What it shows is <a href="openapi.json">openapi.json</a>.</p></noscript>
+<noscript><p>The page needs JavaScript; it shows <a href="openapi.json">openapi.json</a>.</p></noscript>
 {scripts}
 </body>
 </html>
@@ -71,9 +71,7 @@ class File:
         headers = {**_SAFE, "Cache-Control": caching, "Vary": "Accept-Encoding"}
         if request.accept_encodings["gzip"] <= 0:
             return Response(gzip.decompress(self.packed), content_type=self.kind, headers=headers)
-        return Response(
-            self.packed, content_type=self.kind, headers={**headers, "Content-Encoding": "gzip"}
-        )
+        return Response(self.packed, content_type=self.kind, headers={**headers, "Content-Encoding": "gzip"})
 
 
 @frozen

@@ -13,7 +13,6 @@ from aq.api.openapi.operation import Answer, Tag, ok, operation
 from aq.api.query import no_parameters
 from aq.engine import Engine
 
-
 TOLD_SECONDS: Final = 1
 """A wall clock that is further off than this is told."""
 

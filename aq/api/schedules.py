@@ -129,7 +129,10 @@ class ScheduleRoutes:
         )
 
     @operation(
-        Tag.SCHEDULES, "Run a schedule's task now", created("Task", "The task that was made."), problems=(409,)
+        Tag.SCHEDULES,
+        "Run a schedule's task now",
+        created("Task", "The task that was made."),
+        problems=(409,),
     )
     async def run(self, schedule_id: str) -> Response:
         """Beside its times, also while it is paused."""

@@ -66,7 +66,9 @@ class Contract:
 
     def validate(self, schema: Mapping[str, Any], value: object) -> None:
         """Fails with every error, and where it is."""
-        validator = _validator(json.dumps({**strict(schema), "components": strict(self.document["components"])}))
+        validator = _validator(
+            json.dumps({**strict(schema), "components": strict(self.document["components"])})
+        )
         errors = [f"{list(error.instance_path)}: {error.message}" for error in validator.iter_errors(value)]
         assert not errors, errors
 
@@ -90,7 +92,7 @@ class Contract:
 
     def _check_headers(self, endpoint: str, response: Mapping[str, Any], reply: Reply) -> None:
         declared = {name.lower(): self.resolved(it) for name, it in response["headers"].items()}
-        given = {name.lower() for name in reply.headers.keys()}
+        given = {name.lower() for name, _ in reply.headers}
         needed = {name for name, it in declared.items() if it["required"]}
         assert needed <= given, (endpoint, reply.status, needed - given)
         undeclared = given - declared.keys() - FREE - SAFE

@@ -241,30 +241,3 @@ async def test_one_key_is_for_one_kind_of_request() -> None:
     async with open_api() as api:
         await create(api)
         check_problem(await api.post("/v1/queues", {"name": "n"}, headers={HEADER: "k"}), 409)
-
-
-async def test_a_repeated_schedule_is_made_once_and_runs_once_by_hand() -> None:
-    async with open_api() as api:
-        body = {"every": 3600, "task": {"queue": "q", "webhook_url": URL}}
-        first = await api.post("/v1/schedules", body, headers={HEADER: "k"})
-        assert first.status == 201
-        check_replay(first, await api.post("/v1/schedules", body, headers={HEADER: "k"}))
-        other = {**body, "every": 60}
-        check_problem(await api.post("/v1/schedules", other, headers={HEADER: "k"}), 409)
-        assert len((await api.get("/v1/schedules")).json["schedules"]) == 1
-        path = f"{first.headers['Location']}/run"
-        made = await api.post(path, headers={HEADER: "by hand"})
-        assert made.status == 201
-        check_replay(made, await api.post(path, headers={HEADER: "by hand"}))
-        assert await total(api) == 1
-
-
-async def test_a_repeated_api_key_is_made_once_and_its_text_is_shown_once() -> None:
-    async with open_api() as api:
-        first = await api.post("/v1/apikeys", {"name": "ci"}, headers={HEADER: "k"})
-        again = await api.post("/v1/apikeys", {"name": "ci"}, headers={HEADER: "k"})
-        assert (first.status, again.status, again.headers["Idempotent-Replay"]) == (201, 200, "true")
-        assert {**again.json, "key": first.json["key"]} == first.json
-        assert "key" not in again.json
-        check_problem(await api.post("/v1/apikeys", {"name": "other"}, headers={HEADER: "k"}), 409)
-        assert len((await api.get("/v1/apikeys")).json["apikeys"]) == 1

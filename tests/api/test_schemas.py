@@ -1,4 +1,4 @@
-"""The schemas of what is accepted against the rules that accept it: both ways, as far as a schema can say it."""
+"""The schemas of what is accepted against the rules that accept it: both ways, as far as they can say it."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ VALIDATORS = {
     )
     for name in ACCEPT
 }
-BODIES = {
-    name: near(SCHEMAS[name], SCHEMAS).filter(lambda value: isinstance(value, dict)) for name in ACCEPT
-}
+BODIES = {name: near(SCHEMAS[name], SCHEMAS).filter(lambda value: isinstance(value, dict)) for name in ACCEPT}
 
 
 def refusal(accept: Callable[[Any], object], value: object) -> str | None:

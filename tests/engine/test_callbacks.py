@@ -130,7 +130,13 @@ async def test_the_view_shows_how_far_it_is(autojump_clock: object) -> None:
 
 async def test_it_is_retried_by_the_policy_of_its_queue(autojump_clock: object) -> None:
     storage, receiver = MemoryStorage(), Receiver(lambda d: SUCCESS if d.tells_of is None else FAILURE)
-    policy = {"max_retries": 3, "retry_backoff": "fixed", "retry_delay": 10, "retry_jitter": 0, "timeout": 7}
+    policy: dict[str, Any] = {
+        "max_retries": 3,
+        "retry_backoff": "fixed",
+        "retry_delay": 10,
+        "retry_jitter": 0,
+        "timeout": 7,
+    }
     secrets = ["whsec_" + "A" * 32]
     async with until_killed(storage, receiver) as engine:
         await engine.queues.create("q", **policy, signing_secrets=secrets)

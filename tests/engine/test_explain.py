@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -216,7 +217,7 @@ def planned(told: Explanation) -> list[tuple[int, float]]:
     ],
 )
 async def test_the_retries_come_as_they_were_told(
-    autojump_clock: object, policy: dict[str, object], fields: dict[str, int]
+    autojump_clock: object, policy: dict[str, Any], fields: dict[str, Any]
 ) -> None:
     receiver = Receiver(lambda delivery: FAILURE)
     async with up(runner=receiver) as engine:

@@ -14,7 +14,8 @@ from aq.storage import open_storage
 from aq.storage.conformance.bench import MAIL, NOW, SANDBOX, Bench
 from aq.storage.ordering import entry_of
 from aq.storage.protocol import Aside, Entry, TaskFilter
-from aq.storage.sqlite import bulk, lists, open_sqlite, statements, writer
+from aq.storage.sqlite import bulk, lists, open_sqlite, statements
+from aq.storage.sqlite import tasks as writing
 from aq.storage.sqlite.bulk import Bulk
 from aq.storage.sqlite.lists import ALL_STATUSES, CONDITIONS, Walk
 from aq.task import Environment, Options, QueueKey, Status, Task
@@ -172,7 +173,7 @@ async def test_what_is_left_out_costs_nothing(
     most_mixed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted in steps of SQLite's machine: the same for 500 and for 5,000 due tasks of the destination."""
-    monkeypatch.setattr(writer, "MOST_MIXED", most_mixed)
+    monkeypatch.setattr(writing, "MOST_MIXED", most_mixed)
     busy, asked, spent = "http://busy.example", 20, []
     for amount in (500, 5_000):
         meter = Meter()
@@ -213,7 +214,7 @@ async def test_lanes_are_merged_in_running_order(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against sorting everything."""
-    monkeypatch.setattr(writer, "MOST_MIXED", 50 * seed)
+    monkeypatch.setattr(writing, "MOST_MIXED", 50 * seed)
     random, script = Random(seed), Script()
     hosts = [f"http://host{place}.example" for place in range(random.choice([3, 8, 40]))]
     weights = [8 * len(hosts), *(random.choice([1, 1, 6]) for _ in hosts[1:])]

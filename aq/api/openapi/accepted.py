@@ -44,7 +44,9 @@ def accepted() -> Mapping[str, Schema]:
             ],
         },
         "ScheduleChange": {
-            **described(_all_optional(schedule), "The fields of a schedule that are to change.", words.SCHEDULE),
+            **described(
+                _all_optional(schedule), "The fields of a schedule that are to change.", words.SCHEDULE
+            ),
             "not": {"anyOf": [_both(cron="string", every="integer"), _both(cron="null", every="null")]},
         },
         "NewApiKey": key,
@@ -88,7 +90,10 @@ def _named(policy: Schema) -> Schema:
 
 
 def _without(shape: Schema, names: Collection[str]) -> Schema:
-    return {**shape, "properties": {name: it for name, it in shape["properties"].items() if name not in names}}
+    return {
+        **shape,
+        "properties": {name: it for name, it in shape["properties"].items() if name not in names},
+    }
 
 
 def _all_optional(shape: Schema) -> Schema:

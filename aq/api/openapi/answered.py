@@ -1,4 +1,4 @@
-"""The documents of answers, webhooks and events, member by member. Tests hold them to what the app answers."""
+"""The documents of answers and webhooks, member by member. Tests hold them to what the app answers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ _SCHEDULE: Final[Mapping[str, Schema]] = {
         "properties": {"queue": text("The name of the queue")},
         "required": ["queue"],
         "additionalProperties": True,
-        "description": "The fields of its task as they were given, headers as `***`; in lists without payload",
+        "description": "The fields of its task as they were given; headers as `***`, no payload in lists",
     },
     "overlap": word("While the task of the time before has not ended", Overlap),
     "catch_up": word("What is made up for after the service was down", CatchUp),
@@ -130,7 +130,11 @@ def _tasks() -> Mapping[str, Schema]:
         "attempts": count("How many have begun"),
     }
     steps = {name: or_null(count(f"Of the step {name}")) for name in _STEPS}
-    payload: Schema = {"type": ["object", "null"], "description": "As it was sent", "additionalProperties": True}
+    payload: Schema = {
+        "type": ["object", "null"],
+        "description": "As it was sent",
+        "additionalProperties": True,
+    }
     pagination = document(
         "Where the page is",
         total=or_null(count("How many there are on all pages; null where that is not counted")),
@@ -266,7 +270,8 @@ def _service() -> Mapping[str, Schema]:
         "Readiness": document(
             "Whether new work is taken.",
             status=text(
-                "`degraded`: some queue is quarantined, the others work", enum=["ready", "degraded", "not ready"]
+                "`degraded`: it works, and something should be looked at",
+                enum=["ready", "degraded", "not ready"],
             ),
             problems=items(text("One line for people"), "What an operator should look at"),
         ),
@@ -279,7 +284,11 @@ def _deliveries() -> Mapping[str, Schema]:
             "What a webhook is sent.",
             task_id=text("The same as `webhook-id`, for each attempt"),
             queue=text("The name of the queue"),
-            payload={"type": "object", "description": "As the task was given it", "additionalProperties": True},
+            payload={
+                "type": "object",
+                "description": "As the task was given it",
+                "additionalProperties": True,
+            },
             attempt=count("From 1"),
         ),
         "CallbackDelivery": document(

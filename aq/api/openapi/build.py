@@ -35,18 +35,19 @@ _TAGS: Final[Mapping[Tag, str]] = {
     Tag.SERVICE: "For supervisors, load balancers and readers.",
 }
 _ABOUT: Final = """\
-JSON in, JSON out, UTF-8. Names ending in `_at` are instants (RFC 3339, in UTC), in `_ms` milliseconds; other times
-are in seconds. Unknown fields and parameters are refused, every wrong one is named.
+JSON in, JSON out, UTF-8. Names ending in `_at` are instants (RFC 3339, in UTC), in `_ms` milliseconds; other
+times are in seconds. Unknown fields and parameters are refused, and every wrong one is named.
 
-**Keys.** Every operation under `/v1` needs one: `Authorization: Bearer aq_live_…` or `X-API-Key: aq_live_…`. Reading
-needs the scope `read`, changing `write`, API keys `admin`. Keys that begin with `aq_test_` are for the sandbox: a
-world of its own, in which nothing is delivered.
+**Keys.** Every operation under `/v1` needs one: `Authorization: Bearer aq_live_…` or `X-API-Key: aq_live_…`.
+Reading needs the scope `read`, changing `write`, API keys `admin`. Keys that begin with `aq_test_` are for
+the sandbox: a world of its own, in which nothing is delivered.
 
-**Errors** are `application/problem+json` (RFC 9457). Beside what each operation names: `405` for a method that an
-address does not know, `408` for a request that takes over 30 s to arrive, `431` for headers over 16 KiB.
+**Errors** are `application/problem+json` (RFC 9457). Beside what each operation names: `405` for a method
+that an address does not know, `408` for a request that takes over 30 s to arrive, `431` for headers over
+16 KiB.
 
-**Promises.** A `201` comes when the task is on disk. Delivery is at least once, at most 1 + `max_retries` times; a
-deleted task is never delivered.
+**Promises.** A `201` comes when the task is on disk. Delivery is at least once; a task that was deleted is
+never delivered.
 """
 _REQUEST_HEADERS: Final[Mapping[Header, tuple[str, Schema]]] = {
     Header.IDEMPOTENCY_KEY: (words.NEW_TASK["idempotency_key"], IDEMPOTENCY_KEY.schema()),
@@ -131,7 +132,10 @@ def _operation(route: Route, method: str, it: Operation) -> dict[str, Any]:
 
 def _parameters(route: Route, it: Operation) -> list[dict[str, Any]]:
     places = (
-        *(("path", name, words.PATH[name], _PATH.get(name, {})) for name in re.findall(r"<(?:\w+:)?(\w+)>", route.rule)),
+        *(
+            ("path", name, words.PATH[name], _PATH.get(name, {}))
+            for name in re.findall(r"<(?:\w+:)?(\w+)>", route.rule)
+        ),
         *(("query", name, words.QUERY[name], rule.schema()) for name, rule in it.query.items()),
         *(("header", str(name), *_REQUEST_HEADERS[name]) for name in it.headers),
     )

@@ -164,7 +164,11 @@ EXAMPLES: Final[Mapping[str, Any]] = {
         "series": [
             {
                 "at": "2026-01-31T09:30:00.000000Z",
-                "created": 42, "started": 40, "completed": 39, "failed": 0, "retried": 1,
+                "created": 42,
+                "started": 40,
+                "completed": 39,
+                "failed": 0,
+                "retried": 1,
                 "lateness_ms": {"p50": 0.9, "p95": 2.3, "p99": 4.1},
             }
         ],
@@ -179,9 +183,9 @@ STREAM: Final = """\
 : open
 id: k3v9-41
 
-event: task.started
+event: queue.paused
 id: k3v9-42
-data: {"task_id":"task_01JDE3G5P00007CMS8H5KDRDQG","queue":"emails","at":"2026-01-31T09:35:00.001200Z","attempt":1}
+data: {"queue":"emails","at":"2026-01-31T09:35:00.001200Z"}
 
 """
 """What ``GET /v1/events`` sends."""

@@ -99,7 +99,11 @@ REFUSALS: Final[Mapping[int, Refusal]] = {
 _TEXT: Final[Schema] = {"type": "string"}
 _NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
 HEADERS: Final[Mapping[str, tuple[str, Schema, bool]]] = {
-    "X-Request-Id": ("The request's own, if it sent one that is fit to be logged, else a new one.", _TEXT, True),
+    "X-Request-Id": (
+        "The request's own, if it sent one that is fit to be logged, else a new one.",
+        _TEXT,
+        True,
+    ),
     "X-RateLimit-Limit": ("Requests that a key with a limit may make in a minute.", _NUMBER, False),
     "X-RateLimit-Remaining": ("How many of them are left.", _NUMBER, False),
     "X-RateLimit-Reset": ("Seconds until the minute is over.", _NUMBER, False),

@@ -11,15 +11,16 @@ from aq.api.openapi.shapes import ref
 from aq.lifecycle import MAX_RETRY_AFTER
 
 _SIGNED: Final = (
-    "Signed by [Standard Webhooks](https://www.standardwebhooks.com), so that any of its libraries verifies it, "
+    "Signed by [Standard Webhooks](https://www.standardwebhooks.com), so any of its libraries verifies it, "
     "and by `X-AsyncQueue-Signature`. Delivery is at least once: what comes twice has the same `webhook-id`."
 )
 _HEADERS: Final[Mapping[str, str]] = {
     "webhook-id": "The id of the task, or of the callback: the same for each attempt",
     "webhook-timestamp": "Unix seconds",
-    "webhook-signature": "`v1,` and HMAC-SHA256 in base64 over `<id>.<timestamp>.<body>`; one for each secret, "
-    "spaces between",
-    "X-AsyncQueue-Signature": "`t=<unix seconds>,v1=<hex>`: HMAC-SHA256 over `<t>.<body>`; a `v1` for each secret",
+    "webhook-signature": "`v1,` and HMAC-SHA256 in base64 over `<id>.<timestamp>.<body>`; one for each "
+    "secret, spaces between",
+    "X-AsyncQueue-Signature": "`t=<unix seconds>,v1=<hex>`: HMAC-SHA256 over `<t>.<body>`; a `v1` for "
+    "each secret",
     "User-Agent": "`AsyncQueue/` and its version",
     "traceparent": "As the request that made the task had it",
 }
@@ -39,7 +40,7 @@ def webhooks() -> dict[str, Any]:
             "post": _sent(
                 "deliver",
                 "A task is due",
-                "Sent to the `webhook_url` of the task, by its `method` (a GET has no body), with its `headers`. ",
+                "Sent to the `webhook_url` by the `method` (a GET has no body), with the task's `headers`. ",
                 "Delivery",
             )
         },

@@ -92,7 +92,7 @@ QUERY: Final = {
     "limit": "How many on a page; 20 unless told",
     "offset": "How many to pass over; further on, page with `cursor`",
     "cursor": "The `next_cursor` of the page before, with the same filters",
-    "wait": "Seconds to wait for the end of the task; the answer comes then, or as it stands when they are over",
+    "wait": "Seconds to wait for the end of the task; the answer comes then, or when they are over",
     "task": "Only of this task",
     "stats": "With a `stats` event each second",
     "window": "Seconds to look back over: 900 unless told",

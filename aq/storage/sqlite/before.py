@@ -57,15 +57,20 @@ class StoredBefore:
         self._db = db
         self._queues = queues
         self._heads: dict[int, Head] = {}
-        self._tasks: dict[int, tuple[Task, bytes]] = {}
+        self.to_start: dict[int, tuple[Task, bytes]] = {}
+        """Tasks that a unit wants to start."""
+        self.plain: set[int] = set()
+        """Other tasks whose rows have none of the rare columns; a lane they may have."""
         self._claims: dict[tuple[Environment, str], Instant] = {}
         if ids := sorted(named.tasks - named.to_start):
-            for sequence, environment, name, *columns in sql.read_json(db, sql.HEADS, (given(ids),)):
+            for sequence, plain, environment, name, *columns in sql.read_json(db, sql.HEADS, (given(ids),)):
                 self._heads[sequence] = head_of(queue_key(environment, name), columns)
+                if plain:
+                    self.plain.add(sequence)
         if ids := sorted(named.to_start):
             for sequence, payload, *columns in sql.read_json(db, sql.TO_START, (given(ids),)):
                 task = self._heads[sequence] = task_of(columns)
-                self._tasks[sequence] = task, bytes.fromhex(payload)
+                self.to_start[sequence] = task, bytes.fromhex(payload)
         if named.claims:
             places = [(ENVIRONMENT_RANK[environment], name) for environment, name in named.claims]
             for environment, name, until in sql.read_json(db, sql.CLAIMED_UNTIL, (given(places),)):
@@ -75,7 +80,7 @@ class StoredBefore:
         return self._heads.get(sequence)
 
     def task(self, sequence: int) -> tuple[Task, bytes]:
-        return self._tasks[sequence]
+        return self.to_start[sequence]
 
     def finished(
         self, key: QueueKey, statuses: Sequence[Status], before: Instant | None, limit: int

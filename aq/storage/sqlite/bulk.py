@@ -48,30 +48,38 @@ def _update(table: str, columns: Sequence[str], key: str) -> Bulk:
     return Bulk(f"UPDATE {table} SET {sets} FROM (", 1 + len(columns), f") AS v WHERE {key} = v.column1")
 
 
-INSERT_TASKS: Final = Bulk("INSERT INTO tasks", 28)
+_PLAIN: Final = (
+    "seq, id, environment, queue_id, status, version, priority, due_at, destination, ordering_key,"
+    " webhook_url, delay, created_at, max_retries, timeout, traceparent, attempt, failures, unknowns,"
+    " started_at, finished_at, failure_reason"
+)
+INSERT_TASKS: Final = Bulk(
+    f"INSERT INTO tasks ({_PLAIN}, options, error_type, expires_at, callback_id, held, lane)", 28
+)
+INSERT_PLAIN_TASKS: Final = Bulk(f"INSERT INTO tasks ({_PLAIN})", 22)
 INSERT_PAYLOADS: Final = Bulk("INSERT INTO payloads", 2)
-UPDATE_TASKS: Final = _update(
-    "tasks",
-    [
-        "status = {}",
-        "version = {}",
-        "priority = {}",
-        "due_at = {}",
-        "max_retries = {}",
-        "timeout = {}",
-        "attempt = {}",
-        "failures = {}",
-        "unknowns = {}",
-        "started_at = {}",
-        "finished_at = {}",
-        "failure_reason = {}",
-        "error_type = {}",
-        "expires_at = {}",
-        "callback_id = {}",
-        "held = {}",
-        "lane = {}",
-    ],
-    "seq",
+_CHANGING: Final = [
+    f"{column} = {{}}"
+    for column in (
+        *(
+            "status",
+            "version",
+            "priority",
+            "due_at",
+            "max_retries",
+            "timeout",
+            "attempt",
+            "failures",
+            "unknowns",
+        ),
+        *("started_at", "finished_at", "failure_reason"),
+    )
+]
+_RARE: Final = [f"{column} = {{}}" for column in ("error_type", "expires_at", "callback_id", "held", "lane")]
+UPDATE_TASKS: Final = _update("tasks", [*_CHANGING, *_RARE], "seq")
+UPDATE_PLAIN_TASKS: Final = _update("tasks", _CHANGING, "seq")
+START_TASKS: Final = _update(
+    "tasks", ["status = {}", "version = {}", "attempt = {}", "started_at = {}"], "seq"
 )
 MARK_TASKS: Final = _update("tasks", ["held = {}"], "seq")
 DELETE_TASKS: Final = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -41,6 +42,7 @@ _STATUS: Final = _FIELDS.index("status") - 2
 _REASON: Final = _FIELDS.index("failure_reason") - 2
 _ERROR: Final = _FIELDS.index("error_type") - 2
 _DEFAULTS: Final = asdict(NO_OPTIONS, recurse=False)
+NOTHING_RARE: Final = (None, None, None, False, None)
 
 
 class StoredHead(NamedTuple):
@@ -54,6 +56,7 @@ class StoredHead(NamedTuple):
     ordering_key: str | None
 
 
+@lru_cache(maxsize=4_096)
 def queue_key(environment: int, name: str) -> QueueKey:
     return QueueKey(ENVIRONMENTS[environment], name)
 
@@ -70,8 +73,8 @@ def contender_of(columns: Sequence[Any]) -> Contender:
     return Contender(sequence, STATUSES[status], bool(held), Entry(*entry))
 
 
-def inserted_row(sequence: int, task: Task, held: bool, queue_id: int, lane: str | None) -> tuple[Any, ...]:
-    """A row of ``tasks``, whole."""
+def inserted_row(sequence: int, task: Task, queue_id: int) -> tuple[Any, ...]:
+    """A row of ``tasks`` without options and the rare columns."""
     return (
         sequence,
         task.id,
@@ -95,17 +98,11 @@ def inserted_row(sequence: int, task: Task, held: bool, queue_id: int, lane: str
         task.started_at,
         task.finished_at,
         task.failure_reason,
-        None if task.options is NO_OPTIONS else options_text(task.options),
-        task.error_type,
-        task.expires_at,
-        task.callback_id,
-        held,
-        lane,
     )
 
 
-def updated_row(sequence: int, task: Task, held: bool, lane: str | None) -> tuple[Any, ...]:
-    """The columns of ``tasks`` that an Update may change (rule 6)."""
+def updated_row(sequence: int, task: Task) -> tuple[Any, ...]:
+    """The columns of ``tasks`` that an Update may change (rule 6), without the rare ones."""
     return (
         sequence,
         RANK[task.status],
@@ -120,12 +117,18 @@ def updated_row(sequence: int, task: Task, held: bool, lane: str | None) -> tupl
         task.started_at,
         task.finished_at,
         task.failure_reason,
-        task.error_type,
-        task.expires_at,
-        task.callback_id,
-        held,
-        lane,
     )
+
+
+def started_row(sequence: int, task: Task) -> tuple[Any, ...]:
+    """The columns of ``tasks`` that a Start changes."""
+    return sequence, RANK[task.status], task.version, task.attempt, task.started_at
+
+
+def rare_columns(task: Task, held: bool, lane: str | None) -> tuple[Any, ...]:
+    """The columns that few tasks have; `NOTHING_RARE` itself for one that has none of them."""
+    found = task.error_type, task.expires_at, task.callback_id, held, lane
+    return NOTHING_RARE if found == NOTHING_RARE else found
 
 
 def task_of(columns: Sequence[Any]) -> Task:
@@ -142,6 +145,8 @@ def task_of(columns: Sequence[Any]) -> Task:
 
 def options_text(options: Options) -> str | None:
     """JSON of what is not the default; None where nothing is."""
+    if options is NO_OPTIONS:
+        return None
     plain = asdict(options, recurse=False)
     told = {name: value for name, value in plain.items() if value != _DEFAULTS[name]}
     return _text(told) if told else None

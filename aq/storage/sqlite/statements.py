@@ -80,7 +80,8 @@ COUNTS_OF_ENVIRONMENT: Final = as_json(
 
 # -- tasks --------------------------------------------------------------------------------------------------
 HEADS: Final = as_json(
-    "t.seq, q.environment, q.name, t.id, t.status, t.version, t.due_at, t.ordering_key",
+    "t.seq, t.error_type IS NULL AND t.expires_at IS NULL AND t.callback_id IS NULL AND t.held = 0,"
+    " q.environment, q.name, t.id, t.status, t.version, t.due_at, t.ordering_key",
     f"{TASKS} WHERE t.seq IN {GIVEN}",
 )
 TO_START: Final = as_json(
@@ -169,7 +170,7 @@ UPCOMING: Final = as_json(_ENTRY, f"({_LATER} ORDER BY due_at, seq LIMIT ?)")
 """Takes the queue and the instant once for each of the `PRIORITIES`, which are merged; then the limit."""
 
 # A lane is a destination's tasks of one priority; each is found as the name that follows the one before.
-# While few tasks wait in a queue they are mixed, in no lane (the writer's `MOST_MIXED`), and looked through.
+# While few tasks wait in a queue they are mixed, in no lane (`MOST_MIXED` of `tasks`), and looked through.
 _LANE: Final = f"tasks INDEXED BY tasks_by_lane WHERE {_WAITING} AND queue_id = asked.queue_id"
 LANES: Final = (
     "WITH RECURSIVE asked(queue_id, now) AS (VALUES (?, ?)), lane(priority, name) AS ("

@@ -20,23 +20,19 @@ from aq.storage.sqlite.connection import Connect, Connection, SqliteError
 from aq.storage.sqlite.failures import FULL, Health
 from aq.storage.sqlite.rows import (
     ENVIRONMENT_RANK,
-    attempt_row,
     claim_row,
-    inserted_row,
     key_row,
     queue_key,
     queue_row,
     schedule_row,
-    updated_row,
 )
 from aq.storage.sqlite.schema import WAL_LIMIT, open_writer
 from aq.storage.sqlite.statements import given
-from aq.task import Queue, QueueKey, Status, Task
+from aq.storage.sqlite.tasks import Places, write_tasks
+from aq.task import Queue, QueueKey
 
 SPARE_PAGES: Final = 2_048
 """Free pages that stay in the file for what comes next."""
-MOST_MIXED: Final = 8_192
-"""Pending tasks of a queue up to which they are in no lane: each lane costs a commit a page."""
 _MANY: Final = 32
 """Tasks deleted by a commit after which it is worth to look for free pages."""
 _GIVEN_BACK: Final = 256
@@ -53,23 +49,6 @@ class _Attempt:
 
     def is_of(self, units: Sequence[Unit]) -> bool:
         return len(units) == len(self.units) and all(a is b for a, b in zip(units, self.units, strict=True))
-
-
-class _Places:
-    """Where tasks belong: the number of their queue, and their lane if they wait and have one."""
-
-    def __init__(self, rows: Mapping[QueueKey, QueueRow], moved: Mapping[QueueKey, Sequence[int]]) -> None:
-        self._rows = rows
-        self._moved = moved
-        self._known: dict[QueueKey, tuple[int, bool]] = {}
-
-    def of(self, task: Task) -> tuple[int, str | None]:
-        known = self._known.get(task.queue)
-        if known is None:
-            row, (pending, *_) = self._rows[task.queue], self._moved.get(task.queue, (0,))
-            known = self._known[task.queue] = row.id, row.pending + pending > MOST_MIXED
-        number, told_apart = known
-        return number, task.destination if told_apart and task.status is Status.PENDING else None
 
 
 class Writer:
@@ -137,7 +116,7 @@ class Writer:
         draft = Draft(before, sequences, now)
         attempt = _Attempt(tuple(units), self._number + 1, draft.answer(units))
         deleted, moved = draft.deleted(), draft.moved()
-        queues = self._write(db, draft, deleted, moved)
+        queues = self._write(db, draft, attempt.answers, before, deleted, moved)
         db.execute(bulk.RAISE_META, (now, draft.top_sequence(), attempt.number))
         self._send(db, attempt)
         self._queues.update(queues)
@@ -168,7 +147,13 @@ class Writer:
         self._number = attempt.number
 
     def _write(
-        self, db: Connection, draft: Draft, deleted: Sequence[int], moved: Mapping[QueueKey, Sequence[int]]
+        self,
+        db: Connection,
+        draft: Draft,
+        answers: Sequence[Answer],
+        before: StoredBefore,
+        deleted: Sequence[int],
+        moved: Mapping[QueueKey, Sequence[int]],
     ) -> dict[QueueKey, QueueRow]:
         """Returns the rows of the queues that were put."""
         queues = self._write_queues(db, draft.queues) if draft.queues else {}
@@ -176,7 +161,7 @@ class Writer:
         if deleted:
             for statement in bulk.DELETE_TASKS:
                 db.execute(statement, (given(deleted),))
-        self._write_tasks(db, draft, _Places(rows, moved))
+        write_tasks(db, draft, answers, before, Places(rows, moved))
         counts = [(rows[key].id, *deltas) for key, deltas in moved.items() if key in rows]
         bulk.MOVE_COUNTS.run(db, counts)
         minutes = [
@@ -190,28 +175,6 @@ class Writer:
             db.execute(bulk.DELETE_MINUTES, (given(lowered),))
         _write_rest(db, draft)
         return queues
-
-    def _write_tasks(self, db: Connection, draft: Draft, places: _Places) -> None:
-        held = draft.held
-        if inserted := draft.inserted():
-            tasks = [
-                inserted_row(sequence, task, held.get(sequence, False), *places.of(task))
-                for sequence, task, _ in inserted
-            ]
-            bulk.INSERT_TASKS.run(db, tasks)
-            bulk.INSERT_PAYLOADS.run(db, [(sequence, payload) for sequence, _, payload in inserted])
-        updated = [
-            updated_row(sequence, task, held.get(sequence, False), places.of(task)[1])
-            for sequence, task in draft.updated()
-        ]
-        bulk.UPDATE_TASKS.run(db, updated)
-        if held:
-            marks = [(sequence, mark) for sequence, mark in held.items() if sequence not in draft.tasks]
-            bulk.MARK_TASKS.run(db, marks)
-        attempts = [
-            attempt_row(sequence, attempt) for sequence, made in draft.records.items() for attempt in made
-        ]
-        bulk.PUT_ATTEMPTS.run(db, attempts)
 
     def _write_queues(
         self, db: Connection, queues: Mapping[QueueKey, Queue | None]
