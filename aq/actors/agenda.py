@@ -143,11 +143,10 @@ class Agenda:
         """A task waits from now on (a new one, or one to be retried); one that runs does not."""
         if entry.id in self.running:
             return
-        if (
-            self._aside or entry.id in self._delayed.heap.members
-        ):  # it might be in another heap than it is put into
-            self._discard(entry.id)
-        if entry.due_at > now:
+        later = entry.due_at > now
+        if later or self._aside or entry.id in self._delayed.heap.members:
+            self._discard(entry.id)  # it might be in another heap than it is put into
+        if later:
             if self._delayed.add(entry):
                 self._delayed.trim()
         elif self._aside:

@@ -60,9 +60,9 @@ class Intake:
         """
         refused = Refused(Reason.STATE)
         for _ in range(_TRIES):
-            for key in dict.fromkeys(QueueKey(environment, new.queue) for new in news):
-                await self._ensure(key)
             tasks = self._made(environment, news, traceparent, schedule_id, slot)
+            for key in dict.fromkeys(task.queue for task in tasks):
+                await self._ensure(key)
             inserts = [Insert(task, new.payload) for task, new in zip(tasks, news, strict=True)]
             answer = await self._services.committer.commit([*also(tasks), *inserts], insists=False)
             if isinstance(answer, Applied):

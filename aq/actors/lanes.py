@@ -155,16 +155,13 @@ class Lanes:
         first = lane.tasks.heap.peek()
         lane.open = until is None
         self._compete(lane, first if lane.open else None)
+        self.starved.discard(destination)
         if first is None and self._is_needless(lane):
             del self.by_destination[destination]
-            self.starved.discard(destination)
         elif until is not None:
             self.opens_at = min(self.opens_at, until)
-            self.starved.discard(destination)
         elif first is None:
             self.starved.add(destination)
-        else:
-            self.starved.discard(destination)
 
     def _compete(self, lane: Lane, head: Entry | None) -> None:
         if head is not lane.head:

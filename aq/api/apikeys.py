@@ -11,7 +11,7 @@ from quart_trio import QuartTrio
 from aq.api import views
 from aq.api.auth import ForbiddenError, grant
 from aq.api.body import read_object
-from aq.api.openapi.operation import NO_CONTENT, Tag, created, ok, operation
+from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.query import no_parameters
 from aq.api.requests import idempotency_key
 from aq.apikey import ApiKey
@@ -40,7 +40,9 @@ class ApiKeyRoutes:
         Tag.KEYS,
         "Create an API key",
         created("ApiKeyWithText", "It is valid."),
+        replayed("ApiKey"),
         body="NewApiKey",
+        headers=(Header.IDEMPOTENCY_KEY,),
         problems=(409,),
     )
     async def create(self) -> Response:

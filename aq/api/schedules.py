@@ -14,7 +14,7 @@ from quart_trio import QuartTrio
 from aq.api import views
 from aq.api.auth import environment, may_see, require_queue
 from aq.api.body import JsonObject, expect_no_body, read_object
-from aq.api.openapi.operation import NO_CONTENT, Tag, created, ok, operation
+from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.query import no_parameters
 from aq.api.requests import idempotency_key
 from aq.documents import HIDDEN
@@ -49,7 +49,9 @@ class ScheduleRoutes:
         Tag.SCHEDULES,
         "Create a schedule",
         created("Schedule", "It is on disk."),
+        replayed("Schedule"),
         body="NewSchedule",
+        headers=(Header.IDEMPOTENCY_KEY,),
         problems=(409,),
     )
     async def create(self) -> Response:
@@ -132,6 +134,8 @@ class ScheduleRoutes:
         Tag.SCHEDULES,
         "Run a schedule's task now",
         created("Task", "The task that was made."),
+        replayed("Task"),
+        headers=(Header.IDEMPOTENCY_KEY,),
         problems=(409,),
     )
     async def run(self, schedule_id: str) -> Response:

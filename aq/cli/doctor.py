@@ -17,7 +17,7 @@ import click
     show_default=True,
     help="Where tasks are kept: sqlite:///PATH.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print {\"problems\": […]} instead of lines.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"problems": […]} instead of lines.')
 def doctor(storage: str, as_json: bool) -> None:
     """Compare everything that is counted or marked in a store with the tasks themselves.
 

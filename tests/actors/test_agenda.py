@@ -254,7 +254,12 @@ class AgendaMachine(RuleBasedStateMachine):
         if known:
             self.agenda.add(known[data.draw(st.sampled_from(sorted(known)))], self.now)
 
-    @rule(concurrency=st.integers(1, 9), paused=st.sampled_from([False, False, True]), cap=CAPS, rate=RATES)
+    @rule(
+        concurrency=st.integers(1, 9),
+        paused=st.sampled_from([False, False, False, False, True]),
+        cap=CAPS,
+        rate=RATES,
+    )
     def configure(self, concurrency: int, paused: bool, cap: int | None, rate: RateLimit | None) -> None:
         self.policy = QueuePolicy(
             concurrency=concurrency, paused=paused, destination_concurrency=cap, rate_limit=rate
@@ -267,14 +272,14 @@ class AgendaMachine(RuleBasedStateMachine):
         else:
             self.bucket.change(self.now, limit=rate)
 
-    @rule()
-    def doubt(self) -> None:
-        self.agenda.invalidate()
-
-    @rule()
-    def clear(self) -> None:
-        self.stored.clear()
-        self.agenda.clear()
+    @rule(what=st.sampled_from([*("nothing",) * 5, "doubt", "clear"]))
+    def forget(self, what: str) -> None:
+        """Seldom: it would hide what was wrong before."""
+        if what == "doubt":
+            self.agenda.invalidate()
+        elif what == "clear":
+            self.stored.clear()
+            self.agenda.clear()
 
     # -- what other queues do -------------------------------------------------------------------------------
     @rule(shop=DESTINATIONS)
@@ -579,10 +584,12 @@ def test_a_newcomer_takes_its_place_among_those_aside() -> None:
 def test_what_overflows_a_lane_is_loaded_when_its_turn_comes() -> None:
     queue = Stored(window=4_096, concurrency=1_000)
     queue.holds.hold(DEAD, SECOND)
+    queue.holds.hold("https://dead-for-long", 60 * SECOND)
+    queue.add(task("aside", "https://dead-for-long"))
     for number in range(500):
         queue.add(task(number, DEAD))
     assert queue.turn() == []
-    assert queue.agenda.waiting <= 2 * ASIDE
+    assert queue.agenda.waiting <= 2 * ASIDE + 1
     queue.add(task("zz"))  # behind them all
     assert queue.turn() == ["zz"]
     assert queue.turn(SECOND) == ["000000"]
@@ -592,6 +599,54 @@ def test_what_overflows_a_lane_is_loaded_when_its_turn_comes() -> None:
     while names := queue.turn(SECOND):
         rest += names
     assert rest == [f"{number:06}" for number in range(1, 500)] + ["zzz"]
+
+
+def test_what_a_load_left_aside_is_loaded_when_its_turn_comes() -> None:
+    queue = Stored(*(task(number, DEAD) for number in range(100)), window=16)
+    queue.holds.hold(DEAD, SECOND)
+    assert queue.turn() == []
+    order = queue.turn(SECOND)
+    assert order == ["000000"]
+    queue.end("000000", SECOND)
+    queue.configure(SECOND, concurrency=200)
+    while names := queue.turn(SECOND):
+        order += names
+    assert order == [f"{number:06}" for number in range(100)]
+
+
+def test_what_a_lane_left_in_storage_comes_before_what_is_ready() -> None:
+    queue = Stored(window=16, concurrency=1)
+    queue.holds.hold(DEAD, SECOND)
+    for numbers in (range(30), range(30, 40)):
+        for number in numbers:
+            queue.add(task(number, DEAD))
+        assert queue.turn() == []
+    queue.configure(0, concurrency=1, paused=True)
+    for number in range(40):
+        queue.add(task(f"x{number:02}"))
+    queue.configure(0, concurrency=1)
+    for number in range(40):
+        assert queue.turn(SECOND) == [f"{number:06}"]
+        queue.end(f"{number:06}", SECOND)
+    assert queue.turn(SECOND) == ["x00"]
+
+
+def test_lanes_share_a_window() -> None:
+    queue = Stored(window=16, concurrency=1_000)
+    for number in range(50):
+        queue.holds.hold(f"https://{number}", SECOND)
+    for round_ in range(40):
+        for number in range(50):
+            queue.add(task(50 * round_ + number, f"https://{number}"))
+            assert queue.turn() == []
+    assert queue.agenda.waiting <= 100
+    order: list[str] = []
+    while names := queue.turn(SECOND):
+        order += names
+        for name in names:
+            queue.end(name, SECOND)
+    assert order[:50] == [f"{number:06}" for number in range(50)]
+    assert sorted(order) == [f"{number:06}" for number in range(2_000)]
 
 
 def test_newcomers_of_a_destination_aside_push_nobody_out_of_memory() -> None:
@@ -647,7 +702,12 @@ def test_the_number_of_lanes_is_bounded() -> None:
         assert queue.turn() == []
         assert queue.agenda.waiting < 3_000
     assert queue.loads < 3 * MOST_ASIDE
-    assert queue.turn(SECOND) == [f"{number:06}" for number in range(50)]
+    order: list[str] = []
+    while names := queue.turn(SECOND):
+        order += names
+        for name in names:
+            queue.end(name, SECOND)
+    assert order == [f"{number:06}" for number in range(3 * MOST_ASIDE)]
 
 
 def test_an_expired_task_is_passed_over_and_not_loaded_again_and_again() -> None:
@@ -681,6 +741,28 @@ def test_removed_wherever_it_is() -> None:
         assert queue.agenda.remove(name)
         assert not queue.agenda.remove(name)
     assert queue.agenda.waiting == 0
+
+
+def test_one_that_is_removed_competes_no_more() -> None:
+    queue = Stored(window=99, destination_concurrency=1)
+    for name in "abc":
+        queue.add(task(name, DEAD))
+    assert queue.turn() == ["a"]
+    queue.end("a")
+    assert queue.agenda.startable(0) == 2
+    queue.agenda.remove("b")
+    assert queue.turn() == ["c"]
+
+
+def test_told_again_it_waits_once() -> None:
+    queue = Stored(window=99)
+    queue.add(task("a", due_at=5), 0)
+    queue.add(task("a", due_at=5), 5)
+    assert queue.agenda.waiting == 1
+    queue.add(task("a", due_at=9)._replace(version=3), 5)
+    assert queue.agenda.waiting == 1
+    assert queue.turn(5) == []
+    assert queue.turn(9) == ["a"]
 
 
 def test_cleared_it_is_complete_and_what_runs_runs_on() -> None:

@@ -17,6 +17,7 @@ from aq.delivery.protocol import Delivery, Runner
 from aq.engine import Engine, open_engine
 from aq.outcome import Outcome
 from aq.storage.protocol import Storage
+from tests.api.contract import contract_of
 
 KEY = "aq_live_" + "k" * 43
 SECRET = "whsec_" + "c2VjcmV0" * 6
@@ -72,7 +73,10 @@ class Api:
         headers: Mapping[str, str] | None = None,
         key: str | None = KEY,
     ) -> Reply:
-        """One request; ``body`` is sent as JSON, ``raw`` as it is; a header that is None is left out."""
+        """One request; ``body`` is sent as JSON, ``raw`` as it is; a header that is None is left out.
+
+        The reply is held to the OpenAPI document.
+        """
         sent = {} if key is None else {"Authorization": f"Bearer {key}"}
         if body is not None:
             raw = json.dumps(body).encode()
@@ -82,7 +86,9 @@ class Api:
         client = self.app.test_client(use_cookies=False)
         response = await client.open(path, method=method, headers=sent, data=raw)  # type: ignore[call-arg]  # its stub wants json too
         data = await response.get_data(as_text=False)
-        return Reply(response.status_code, response.headers, data)
+        reply = Reply(response.status_code, response.headers, data)
+        contract_of(self.app).check(self.app, method, path, reply)
+        return reply
 
     async def post(self, path: str, body: object = None, **kwargs: Any) -> Reply:
         return await self.call("POST", path, body, **kwargs)

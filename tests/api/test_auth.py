@@ -91,7 +91,7 @@ async def test_a_key_with_both_scopes_reads_and_writes() -> None:
 
 # -- which requests need a key ------------------------------------------------------------------------------
 def test_the_open_routes_are_these() -> None:
-    assert {"healthz", "readyz", "receiver", "metrics", "openapi", "docs"} == OPEN_ENDPOINTS
+    assert {"healthz", "readyz", "receiver", "metrics", "openapi", "docs", "docs_file"} == OPEN_ENDPOINTS
 
 
 async def test_every_route_under_v1_is_a_401_without_a_key() -> None:

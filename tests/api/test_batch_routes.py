@@ -168,3 +168,11 @@ async def test_503_while_draining() -> None:
         reply = await send(api, ITEM)
         check_problem(reply, 503)
         assert int(reply.headers["Retry-After"]) >= 1
+
+
+async def test_a_batch_refused_for_its_times_leaves_no_queue() -> None:
+    async with open_api() as api:
+        late = {"queue": "new", "webhook_url": URL, "run_at": "2999-01-01T00:00:00Z"}
+        reply = await api.post("/v1/tasks/batch", {"tasks": [late]})
+        assert reply.fields == {"tasks[0].run_at"}
+        assert (await api.get("/v1/queues")).json == {"queues": []}

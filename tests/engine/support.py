@@ -14,7 +14,7 @@ import trio.testing
 from attrs import define, field
 
 from aq.delivery.protocol import Delivery
-from aq.engine import Engine, open_engine
+from aq.engine import Engine, TaskView, open_engine
 from aq.errors import StorageError
 from aq.instants import Instant
 from aq.outcome import AttemptStatus, ErrorType, Outcome
@@ -26,6 +26,8 @@ from tests.engine.storages import Faulty
 T = TypeVar("T")
 URL = "http://receiver.example/"
 BACK = "http://back.example/"
+AT_ONCE = 5_000
+"""More attempts at one instant than any test means to have: time would never go on."""
 EPOCH = 1_790_000_000
 """The wall clock (Unix seconds) when Trio's clock is at 0."""
 SUCCESS = Outcome.success()
@@ -70,6 +72,8 @@ class Receiver:
         url = delivery.webhook_url
         self.seen.append(delivery)
         self.began.append(trio.current_time())
+        if len(self.began) > AT_ONCE and self.began[-AT_ONCE] == trio.current_time():
+            raise AssertionError("so many attempts at one instant: one brings about another")
         self.running[url] += 1
         self.most[url] = max(self.most[url], self.running[url])
         try:
@@ -192,11 +196,17 @@ async def submit(engine: Engine, queue: str = "q", url: str = URL, **fields: Any
     return await engine.submit(NewTask(queue, url, **fields), environment=environment)
 
 
-async def wait_for(engine: Engine, tasks: Sequence[Task], seconds: float = 1_000_000) -> None:
-    """Until all of them have ended; virtual time has a limit, so that nothing hangs."""
+async def ended(engine: Engine, task: Task, seconds: float = 100_000) -> TaskView:
+    """A task once it has ended; virtual time has a limit, so that nothing hangs."""
+    with trio.fail_after(seconds):
+        return await engine.wait(task.id)
+
+
+async def wait_for(engine: Engine, tasks: Sequence[Task], seconds: float = 100_000) -> None:
+    """Until all of them have ended."""
     with trio.fail_after(seconds):
         for task in tasks:
-            await engine.wait(task.id, environment=task.queue.environment)
+            await engine.wait(task.id)
 
 
 async def submit_many(

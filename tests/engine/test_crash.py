@@ -33,6 +33,7 @@ from tests.engine.support import (
     KilledError,
     Mortal,
     Receiver,
+    ended,
     inline,
     settled,
     submit,
@@ -100,7 +101,7 @@ async def test_an_end_in_between_makes_the_process_trusted_again(autojump_clock:
             if life == UNKNOWNS_FORGIVEN - 1:
                 await gate.end(task, FAILURE)
     async with up(memory) as engine:
-        assert (await engine.wait(task.id)).task.status is Status.COMPLETED
+        assert (await ended(engine, task)).task.status is Status.COMPLETED
 
 
 # -- any commit ---------------------------------------------------------------------------------------------

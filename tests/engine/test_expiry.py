@@ -23,6 +23,7 @@ from tests.engine.support import (
     Gate,
     Receiver,
     busy,
+    ended,
     settled,
     submit,
     until_killed,
@@ -163,7 +164,7 @@ async def test_an_attempt_that_runs_may_end(autojump_clock: object) -> None:
     receiver = Receiver(takes=20)
     async with up(runner=receiver) as engine:
         task = await submit(engine, expires_in=10)
-        view = await engine.wait(task.id)
+        view = await ended(engine, task)
     assert (view.task.status, trio.current_time()) == (Status.COMPLETED, 20)
 
 
@@ -174,7 +175,7 @@ async def test_a_retry_that_would_come_too_late_is_none(
     receiver = Receiver(lambda delivery: FAILURE)
     async with up(runner=receiver) as engine:
         await engine.queues.create("q", retry_jitter=0, retry_backoff="fixed", retry_delay=delay)
-        view = await engine.wait((await submit(engine, expires_in=10)).id)
+        view = await ended(engine, await submit(engine, expires_in=10))
     assert_expired(view.task, delay * (attempts - 1))
     assert (len(view.attempts), view.task.error_type) == (attempts, ErrorType.UNKNOWN)
 
@@ -201,7 +202,7 @@ async def test_revived_it_has_as_long_again(autojump_clock: object) -> None:
         await ends_at(engine, 25, one, two, three)
         await engine.retry(one.id)
         await engine.queues.resume("q")
-        assert (await engine.wait(one.id)).task.status is Status.COMPLETED
+        assert (await ended(engine, one)).task.status is Status.COMPLETED
 
 
 async def test_any_number_at_one_moment(autojump_clock: object) -> None:

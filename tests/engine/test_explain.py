@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import trio
 
+from aq.actors import janitor
 from aq.actors.services import Sizes
 from aq.engine import Engine
 from aq.errors import NotFoundError, OverloadedError, StorageCorruptError, StorageFullError
@@ -217,8 +218,9 @@ def planned(told: Explanation) -> list[tuple[int, float]]:
     ],
 )
 async def test_the_retries_come_as_they_were_told(
-    autojump_clock: object, policy: dict[str, Any], fields: dict[str, Any]
+    autojump_clock: object, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any], fields: dict[str, Any]
 ) -> None:
+    monkeypatch.setattr(janitor, "EVERY", 3_600)
     receiver = Receiver(lambda delivery: FAILURE)
     async with up(runner=receiver) as engine:
         await engine.queues.create("q", paused=True, retry_jitter=0, **policy)

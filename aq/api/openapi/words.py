@@ -102,6 +102,4 @@ PATH: Final = {
     "name": "The name of a queue",
     "schedule_id": "The id of a schedule",
     "key_id": "The id of an API key (not the key)",
-    "digest": "Of the file, so that it can be kept for good",
-    "file": "The file's name",
 }

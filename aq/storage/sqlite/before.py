@@ -59,14 +59,18 @@ class StoredBefore:
         self._heads: dict[int, Head] = {}
         self.to_start: dict[int, tuple[Task, bytes]] = {}
         """Tasks that a unit wants to start."""
-        self.plain: set[int] = set()
-        """Other tasks whose rows have none of the rare columns; a lane they may have."""
+        self.kept: dict[int, tuple[Any, ...]] = {}
+        """The `kept_columns` of the other tasks, if they have nothing rare but perhaps a lane."""
+        self.any_pending = bool(named.to_start)
+        """Whether a task that was looked at is pending."""
         self._claims: dict[tuple[Environment, str], Instant] = {}
         if ids := sorted(named.tasks - named.to_start):
-            for sequence, plain, environment, name, *columns in sql.read_json(db, sql.HEADS, (given(ids),)):
-                self._heads[sequence] = head_of(queue_key(environment, name), columns)
+            for sequence, environment, name, plain, *columns in sql.read_json(db, sql.HEADS, (given(ids),)):
+                head = self._heads[sequence] = head_of(queue_key(environment, name), columns[5:])
                 if plain:
-                    self.plain.add(sequence)
+                    self.kept[sequence] = tuple(columns[:5])
+                if head.status is Status.PENDING:
+                    self.any_pending = True
         if ids := sorted(named.to_start):
             for sequence, payload, *columns in sql.read_json(db, sql.TO_START, (given(ids),)):
                 task = self._heads[sequence] = task_of(columns)
@@ -96,6 +100,7 @@ class StoredBefore:
         row = self._queues.get(key)
         if row is None:
             return []
+        self.any_pending = True
         rows = sql.read_json(self._db, sql.PENDING, (row.id, through, limit))
         return [(sequence, self._seen(sequence, key, columns)) for sequence, *columns in rows]
 

@@ -42,6 +42,10 @@ def _bulk_text(bulk: Bulk, size: int) -> str:
     return f"{bulk.head} VALUES {', '.join([row] * size)} {bulk.tail}"
 
 
+def _set(*columns: str) -> list[str]:
+    return [f"{column} = {{}}" for column in columns]
+
+
 def _update(table: str, columns: Sequence[str], key: str) -> Bulk:
     """Update many rows; a row is the key, then what each column is set to (``{}`` stands for the value)."""
     sets = ", ".join(column.format(f"v.column{place}") for place, column in enumerate(columns, start=2))
@@ -58,30 +62,13 @@ INSERT_TASKS: Final = Bulk(
 )
 INSERT_PLAIN_TASKS: Final = Bulk(f"INSERT INTO tasks ({_PLAIN})", 22)
 INSERT_PAYLOADS: Final = Bulk("INSERT INTO payloads", 2)
-_CHANGING: Final = [
-    f"{column} = {{}}"
-    for column in (
-        *(
-            "status",
-            "version",
-            "priority",
-            "due_at",
-            "max_retries",
-            "timeout",
-            "attempt",
-            "failures",
-            "unknowns",
-        ),
-        *("started_at", "finished_at", "failure_reason"),
-    )
-]
-_RARE: Final = [f"{column} = {{}}" for column in ("error_type", "expires_at", "callback_id", "held", "lane")]
-UPDATE_TASKS: Final = _update("tasks", [*_CHANGING, *_RARE], "seq")
-UPDATE_PLAIN_TASKS: Final = _update("tasks", _CHANGING, "seq")
-START_TASKS: Final = _update(
-    "tasks", ["status = {}", "version = {}", "attempt = {}", "started_at = {}"], "seq"
-)
-MARK_TASKS: Final = _update("tasks", ["held = {}"], "seq")
+_KEPT: Final = "priority", "due_at", "max_retries", "timeout", "attempt"
+_RARE: Final = "error_type", "expires_at", "callback_id", "held", "lane"
+_ENDED: Final = "status", "version", "failures", "unknowns", "started_at", "finished_at", "failure_reason"
+UPDATE_TASKS: Final = _update("tasks", _set(*_ENDED, *_KEPT, *_RARE), "seq")
+END_TASKS: Final = _update("tasks", _set(*_ENDED), "seq")
+START_TASKS: Final = _update("tasks", _set("status", "version", "attempt", "started_at"), "seq")
+MARK_TASKS: Final = _update("tasks", _set("held"), "seq")
 DELETE_TASKS: Final = [
     f"DELETE FROM {table} WHERE seq IN {GIVEN}" for table in ("tasks", "payloads", "attempts")
 ]
@@ -94,7 +81,7 @@ INSERT_QUEUES: Final = Bulk(
 )
 UPDATE_QUEUES: Final = _update(
     "queues",
-    ["policy = {}", "version = {}", "created_at = {}", "clearing = {}", "revival = {}"],
+    _set("policy", "version", "created_at", "clearing", "revival"),
     "id",
 )
 DELETE_QUEUE: Final = "DELETE FROM queues WHERE id = ?"

@@ -101,23 +101,23 @@ def inserted_row(sequence: int, task: Task, queue_id: int) -> tuple[Any, ...]:
     )
 
 
-def updated_row(sequence: int, task: Task) -> tuple[Any, ...]:
-    """The columns of ``tasks`` that an Update may change (rule 6), without the rare ones."""
+def ended_row(sequence: int, task: Task) -> tuple[Any, ...]:
+    """The columns of ``tasks`` that the end of an attempt changes."""
     return (
         sequence,
         RANK[task.status],
         task.version,
-        task.priority,
-        task.due_at,
-        task.max_retries,
-        task.timeout,
-        task.attempt,
         task.failures,
         task.unknowns,
         task.started_at,
         task.finished_at,
         task.failure_reason,
     )
+
+
+def kept_columns(task: Task) -> tuple[Any, ...]:
+    """The columns that an Update may change as well (rule 6), and mostly keeps."""
+    return task.priority, task.due_at, task.max_retries, task.timeout, task.attempt
 
 
 def started_row(sequence: int, task: Task) -> tuple[Any, ...]:

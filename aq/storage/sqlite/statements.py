@@ -80,8 +80,10 @@ COUNTS_OF_ENVIRONMENT: Final = as_json(
 
 # -- tasks --------------------------------------------------------------------------------------------------
 HEADS: Final = as_json(
-    "t.seq, t.error_type IS NULL AND t.expires_at IS NULL AND t.callback_id IS NULL AND t.held = 0,"
-    " q.environment, q.name, t.id, t.status, t.version, t.due_at, t.ordering_key",
+    "t.seq, q.environment, q.name,"
+    " t.error_type IS NULL AND t.expires_at IS NULL AND t.callback_id IS NULL AND t.held = 0,"
+    " t.priority, t.due_at, t.max_retries, t.timeout, t.attempt, t.id, t.status, t.version, t.due_at,"
+    " t.ordering_key",
     f"{TASKS} WHERE t.seq IN {GIVEN}",
 )
 TO_START: Final = as_json(

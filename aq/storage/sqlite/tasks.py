@@ -13,11 +13,12 @@ from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.rows import (
     NOTHING_RARE,
     attempt_row,
+    ended_row,
     inserted_row,
+    kept_columns,
     options_text,
     rare_columns,
     started_row,
-    updated_row,
 )
 from aq.task import QueueKey, Status, Task
 
@@ -32,6 +33,8 @@ class Places:
         self._rows = rows
         self._moved = moved
         self._told_apart: dict[QueueKey, bool] = {}
+        self.any_pending = False
+        """Whether somebody asked for the lane of a task that is pending."""
 
     def number(self, task: Task) -> int:
         return self._rows[task.queue].id
@@ -39,6 +42,7 @@ class Places:
     def lane(self, task: Task) -> str | None:
         if task.status is not Status.PENDING:
             return None
+        self.any_pending = True
         told_apart = self._told_apart.get(task.queue)
         if told_apart is None:
             pending = self._rows[task.queue].pending + self._moved.get(task.queue, (0,))[0]
@@ -85,7 +89,7 @@ def _update(
 ) -> None:
     """A task as a Start left it, one version above the stored one, differs from it by that alone."""
     started: list[tuple[Any, ...]] = []
-    plain: list[tuple[Any, ...]] = []
+    ended: list[tuple[Any, ...]] = []
     whole: list[tuple[Any, ...]] = []
     for sequence, task in draft.updated():
         if id(task) in just_started and task.ordering_key is None:
@@ -94,10 +98,11 @@ def _update(
                 started.append(started_row(sequence, task))
                 continue
         rare = rare_columns(task, draft.held.get(sequence, False), places.lane(task))
-        if rare is NOTHING_RARE and sequence in before.plain and task.status is not Status.PENDING:
-            plain.append(updated_row(sequence, task))
+        row, kept = ended_row(sequence, task), kept_columns(task)
+        if rare is NOTHING_RARE and kept == before.kept.get(sequence) and task.status is not Status.PENDING:
+            ended.append(row)
         else:
-            whole.append((*updated_row(sequence, task), *rare))
+            whole.append((*row, *kept, *rare))
     bulk.START_TASKS.run(db, started)
-    bulk.UPDATE_PLAIN_TASKS.run(db, plain)
+    bulk.END_TASKS.run(db, ended)
     bulk.UPDATE_TASKS.run(db, whole)

@@ -161,18 +161,12 @@ class Writer:
         if deleted:
             for statement in bulk.DELETE_TASKS:
                 db.execute(statement, (given(deleted),))
-        write_tasks(db, draft, answers, before, Places(rows, moved))
+        places = Places(rows, moved)
+        write_tasks(db, draft, answers, before, places)
         counts = [(rows[key].id, *deltas) for key, deltas in moved.items() if key in rows]
         bulk.MOVE_COUNTS.run(db, counts)
-        minutes = [
-            (rows[key].id, minute, delta)
-            for key, deltas in draft.minutes().items()
-            if key in rows
-            for minute, delta in deltas.items()
-        ]
-        bulk.MOVE_MINUTES.run(db, minutes)
-        if lowered := [(queue_id, minute) for queue_id, minute, delta in minutes if delta < 0]:
-            db.execute(bulk.DELETE_MINUTES, (given(lowered),))
+        if before.any_pending or places.any_pending:
+            _write_minutes(db, draft, rows)
         _write_rest(db, draft)
         return queues
 
@@ -223,6 +217,18 @@ class Writer:
         except SqliteError as error:
             self.close()
             self._health.judge(error)
+
+
+def _write_minutes(db: Connection, draft: Draft, rows: Mapping[QueueKey, QueueRow]) -> None:
+    minutes = [
+        (rows[key].id, minute, delta)
+        for key, deltas in draft.minutes().items()
+        if key in rows
+        for minute, delta in deltas.items()
+    ]
+    bulk.MOVE_MINUTES.run(db, minutes)
+    if lowered := [(queue_id, minute) for queue_id, minute, delta in minutes if delta < 0]:
+        db.execute(bulk.DELETE_MINUTES, (given(lowered),))
 
 
 def _write_rest(db: Connection, draft: Draft) -> None:
