@@ -15,13 +15,13 @@ import trio
 from attrs import evolve
 
 from aq import lifecycle
-from aq.actors.desk import Desk, earliest_expiry, entry_of
+from aq.actors.desk import Desk, earliest_expiry
 from aq.actors.messages import Arrived, Clear, Drop, Reply, Request, ReviveAll
 from aq.actors.outbox import Then, answering, not_accepted, out_of_step
 from aq.actors.patience import patiently
 from aq.actors.record import QueueRecord, no_such_queue
 from aq.errors import AsyncQueueError, ConflictError, UnavailableError
-from aq.storage.protocol import Answer, Applied, Purge, Reason, Refused, Sweep, TaskFilter, Update
+from aq.storage.protocol import Answer, Applied, Entry, Purge, Reason, Refused, Sweep, TaskFilter, Update
 from aq.task import Clearing, Environment, Revival, Status, Task
 
 logger = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ class Chores:
         answer = await settled.wait()
         if isinstance(answer, Refused):
             return False
-        waiting = [entry_of(task) for task in tasks if task.ordering_key is None]
+        waiting = [Entry.of(task) for task in tasks if task.ordering_key is None]
         if self._desk.key.environment is not Environment.TEST:
             arrived = Arrived([*waiting, *answer.released], earliest_expiry(tasks))
             self._desk.mailbox.report(arrived)

@@ -49,7 +49,7 @@ class Desk:
         """
         self.note_expiry(task.expires_at)
         if task.ordering_key is None:
-            self.add([entry_of(task)])
+            self.add([Entry.of(task)])
 
     def released(self, answer: Applied) -> None:
         """Tasks whose ordering key holds them back no more."""
@@ -79,11 +79,6 @@ def owner(key: QueueKey) -> QueueKey:
 def _covers(clearing: Clearing, task_id: str) -> bool:
     """Whether a pending task of the queue is one of those that the purge counted as gone."""
     return (sequence_of(task_id) or 0) <= clearing.through and task_id not in clearing.spared
-
-
-def entry_of(task: Task) -> Entry:
-    """A waiting task, as little of it as scheduling needs."""
-    return Entry(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
 
 
 def earliest_expiry(tasks: Iterable[Task]) -> Instant | None:

@@ -8,13 +8,13 @@ from functools import partial
 from attrs import evolve, frozen
 
 from aq import documents, lifecycle
-from aq.actors.desk import Desk, entry_of
+from aq.actors.desk import Desk
 from aq.actors.messages import Arrived
 from aq.actors.outbox import Then
 from aq.actors.patience import patiently
 from aq.actors.record import QueueRecord
 from aq.instants import Instant
-from aq.storage.protocol import Answer, Applied, Change, Insert, Record, Storage, Update
+from aq.storage.protocol import Answer, Applied, Change, Entry, Insert, Record, Storage, Update
 from aq.task import Attempt, Environment, Status, Task
 
 
@@ -60,7 +60,7 @@ class Ends:
         if end.task.queue.environment is not Environment.CALLBACK:
             self._desk.chronicle.ended(end.task, end.at)
         if end.callback is not None:
-            self._desk.services.tell(end.callback.queue, Arrived([entry_of(end.callback)]))
+            self._desk.services.tell(end.callback.queue, Arrived([Entry.of(end.callback)]))
 
     def _told(self, end: End, answer: Answer | Exception) -> None:
         if isinstance(answer, Applied):

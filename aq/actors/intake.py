@@ -9,7 +9,7 @@ from typing import Final
 
 from aq import lifecycle
 from aq.actors.chronicle import Chronicle
-from aq.actors.desk import earliest_expiry, entry_of
+from aq.actors.desk import earliest_expiry
 from aq.actors.messages import Arrived, Ensure, Reply
 from aq.actors.root import Root
 from aq.actors.services import Services
@@ -118,6 +118,6 @@ class Intake:
             by_queue[task.queue].append(task)
         for key, written in by_queue.items():
             if key.environment is not Environment.TEST:
-                waiting = [heads.get(task.id) if task.ordering_key else entry_of(task) for task in written]
+                waiting = [heads.get(task.id) if task.ordering_key else Entry.of(task) for task in written]
                 entries = [entry for entry in waiting if entry is not None]
                 self._services.tell(key, Arrived(entries, earliest_expiry(written)))

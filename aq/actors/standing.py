@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aq.actors.agenda import Standing
-from aq.actors.desk import Desk, entry_of
+from aq.actors.desk import Desk
 from aq.actors.holds import FOREVER
 from aq.actors.messages import Explain
 from aq.explanation import Explanation, Reason, Why, calendar
 from aq.instants import to_rfc3339
+from aq.storage.protocol import Entry
 from aq.task import Environment, Task
 
 
@@ -17,7 +18,7 @@ def explain(message: Explain, desk: Desk) -> None:
     """Answer the request from what holds at this moment."""
     task, now = message.task, desk.now
     running = task.id in desk.agenda.running
-    standing = desk.agenda.explain(entry_of(task), now)
+    standing = desk.agenda.explain(Entry.of(task), now)
     reasons = (
         (Reason(Why.RUNNING, f"an attempt {'is under way' if task.started_at else 'is about to begin'}"),)
         if running

@@ -19,7 +19,6 @@ from aq.instants import Instant
 from aq.schedule import Schedule
 from aq.storage.before import STATUSES
 from aq.storage.draft import MINUTE, Draft, Sequences
-from aq.storage.ordering import entry_of
 from aq.storage.protocol import (
     MOST_LOOKED_AT,
     Answer,
@@ -169,7 +168,7 @@ class MemoryStorage:
     def _entries(self, sequences: Iterable[int], limit: int) -> tuple[list[Entry], bool]:
         """The first ones, and whether they are all."""
         found = list(islice(sequences, limit + 1))
-        return [entry_of(self._tables.tasks[sequence]) for sequence in found[:limit]], len(found) <= limit
+        return [Entry.of(self._tables.tasks[sequence]) for sequence in found[:limit]], len(found) <= limit
 
     async def expiring(self, key: QueueKey, now: Instant, limit: int) -> Expiring:
         tables = await self._checkpoint()

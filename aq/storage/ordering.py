@@ -66,7 +66,7 @@ class Line:
             sequence = self._ours[0][1]
             task = self._contender(sequence)
             if task is not None and _place(sequence, task.status) == self._ours[0]:
-                return Contender(sequence, task.status, False, entry_of(task))
+                return Contender(sequence, task.status, False, Entry.of(task))
             heappop(self._ours)
         return None
 
@@ -79,11 +79,6 @@ class Line:
                 return None
             self._limit *= 4
             self._stored = list(self._read(self._limit))
-
-
-def entry_of(task: Task) -> Entry:
-    """As much of a waiting task as scheduling needs."""
-    return Entry(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
 
 
 def _place(sequence: int, status: Status) -> tuple[bool, int]:

@@ -237,6 +237,11 @@ class Entry(NamedTuple):
     destination: str
     expires_at: Instant | None = None
 
+    @classmethod
+    def of(cls, task: Task) -> Entry:
+        """As much of a waiting task as scheduling needs."""
+        return cls(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
+
 
 class Reason(StrEnum):
     """Why a unit was refused."""

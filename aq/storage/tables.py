@@ -17,8 +17,8 @@ from aq.instants import Instant, to_rfc3339
 from aq.schedule import Schedule
 from aq.storage.before import Contender, QueueHead
 from aq.storage.draft import MINUTE, Draft
-from aq.storage.ordering import LineName, entry_of
-from aq.storage.protocol import Claim, Floor
+from aq.storage.ordering import LineName
+from aq.storage.protocol import Claim, Entry, Floor
 from aq.task import Attempt, Counts, Environment, Queue, QueueKey, Status, Task
 
 PRIORITIES: Final = range(10, 0, -1)
@@ -116,7 +116,7 @@ class Tables:
         found = []
         for _, sequence in islice(self.line(key, ordering_key), limit):
             task = self.tasks[sequence]
-            found.append(Contender(sequence, task.status, sequence in self.held, entry_of(task)))
+            found.append(Contender(sequence, task.status, sequence in self.held, Entry.of(task)))
         return found
 
     def queue(self, key: QueueKey) -> QueueHead | None:

@@ -463,7 +463,7 @@ async def inline(function: Callable[..., T], *args: object, limiter: object = No
     return function(*args)
 
 
-@pytest.mark.parametrize(("durable", "examples"), [(False, 80), (True, 25)])
+@pytest.mark.parametrize(("durable", "examples"), [(False, 150), (True, 50)])
 def test_engine(durable: bool, examples: int) -> None:
     machine = type("Machine", (EngineMachine,), {"durable": durable})
     run_state_machine_as_test(

@@ -12,7 +12,6 @@ import pytest
 
 from aq.storage import open_storage
 from aq.storage.conformance.bench import MAIL, NOW, SANDBOX, Bench
-from aq.storage.ordering import entry_of
 from aq.storage.protocol import Aside, Entry, TaskFilter
 from aq.storage.sqlite import bulk, lists, open_sqlite, statements
 from aq.storage.sqlite import tasks as writing
@@ -191,8 +190,8 @@ async def test_what_is_left_out_costs_nothing(
             meter.steps = 0
             found = await storage.window(MAIL, NOW, asked, [busy], 3)
             spent.append(meter.steps)
-            assert found.due == [entry_of(task) for task in others[:asked]]
-            assert found.aside == {busy: Aside([entry_of(task) for task in first[:3]], False)}
+            assert found.due == [Entry.of(task) for task in others[:asked]]
+            assert found.aside == {busy: Aside([Entry.of(task) for task in first[:3]], False)}
     few, many = spent
     assert abs(many - few) <= 20
     assert many < 15_000
@@ -250,7 +249,7 @@ async def test_lanes_are_merged_in_running_order(
 def first(tasks: Sequence[Task], limit: int) -> tuple[list[Entry], bool]:
     due = [task for task in tasks if task.due_at <= NOW]
     due.sort(key=lambda task: (-task.priority, task.due_at, task.id))
-    return [entry_of(task) for task in due[:limit]], len(due) <= limit
+    return [Entry.of(task) for task in due[:limit]], len(due) <= limit
 
 
 # -- lists that look at so many (rule 13) -------------------------------------------------------------------
