@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -238,15 +238,35 @@ def given(value: Any) -> Any:
     return value
 
 
+@cache
+def _checks(cls: type[attrs.AttrsInstance]) -> Sequence[tuple[str, Rule, object]]:
+    """(name, rule, default) of each field with a rule; a default that its rule would change is none."""
+    rules = rules_of(cls)
+    defaults = {field.name: field.default for field in attrs.fields(cls) if field.name in rules}
+    return [
+        (name, rule, defaults[name] if _stands(defaults[name], rule) else attrs.NOTHING)
+        for name, rule in rules.items()
+    ]
+
+
+def _stands(default: object, rule: Rule) -> bool:
+    try:
+        return rule.accept(default) is default
+    except ValueError:
+        return False
+
+
 def enforce(instance: attrs.AttrsInstance) -> None:
     """For ``__attrs_post_init__``: each field becomes what its rule makes of it.
 
     Raises ValidationError naming every field that breaks its rule.
     """
     wrong = []
-    for name, rule in rules_of(type(instance)).items():
+    for name, rule, default in _checks(type(instance)):
+        value = getattr(instance, name)
+        if value is default:  # it was checked once
+            continue
         try:
-            value = getattr(instance, name)
             accepted = rule.accept(value)
             if accepted is not value:
                 object.__setattr__(instance, name, accepted)

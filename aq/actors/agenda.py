@@ -180,7 +180,8 @@ class Agenda:
             self._settle(now)
         if self._is_outdated(now):
             return True
-        return (self._ready.horizon is not None or bool(self._aside)) and self._has_run_dry(now)
+        plain = self._busy is None and not self._aside and not self._held
+        return not (plain and self._ready.horizon is None) and self._has_run_dry(now)
 
     def aside(self) -> Sequence[str]:
         """The destinations to leave out of the next load, at most `MOST_ASIDE`.
@@ -275,12 +276,11 @@ class Agenda:
 
     def _has_run_dry(self, now: Instant) -> bool:
         """Whether no task in memory may be next, and a load would show others than the last one did."""
-        horizon = self._ready.horizon
         if self._look(now) is not None:
             return False
         if self._stale:
             return True
-        lacking = horizon is not None or bool(self._lanes.starved)
+        lacking = self._ready.horizon is not None or bool(self._lanes.starved)
         return lacking and not (self._untouched and frozenset(self.aside()) == self._left_out)
 
     def _is_full(self, destination: str) -> bool:

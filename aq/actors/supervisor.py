@@ -127,8 +127,8 @@ class QueueSupervisor:
     async def _serve(self) -> None:
         await self._advance()
         while not self._stopping:
-            idle = self._idle(self._services.clock.now())
-            self._turn = await self._next_messages()
+            idle = False if len(self._mailbox) else self._idle(self._services.clock.now())
+            self._turn = await self._next_messages(idle)
             if idle and not self._turn:
                 self._mailbox.close()
                 return
@@ -146,29 +146,33 @@ class QueueSupervisor:
                 message.reply.fail(DrainingError())
         await self._outbox.flush()
 
-    async def _next_messages(self) -> list[Message]:
+    async def _next_messages(self, idle: bool) -> list[Message]:
         """What lies in the mailbox, else the next message; nothing when the time for something has come."""
         if len(self._mailbox):
             await trio.lowlevel.checkpoint()
         else:
-            with trio.CancelScope(deadline=self._wake_at()):
+            with trio.CancelScope(deadline=self._wake_at(idle)):
                 return [await self._mailbox.receive()]
         return self._mailbox.take(self._services.sizes.turn)
 
-    def _wake_at(self) -> float:
+    def _wake_at(self, idle: bool) -> float:
         """In Trio's time."""
         clock = self._services.clock
-        now = clock.now()
-        if self._idle(now):
+        if idle:
             return trio.current_time() + self._services.sizes.idle
+        now = clock.now()
         rests_at = self._agenda.rests_at(now)
         wakes = [rests_at] if rests_at is not None and rests_at > now else []
-        if self._may_start:
+        if self._may_start and not self._must_wait_for_the_sweep(now):
             wakes += [wake for wake in (self._agenda.wake_at(now), self._expiry.next_at) if wake is not None]
         return clock.trio_deadline(min(wakes)) if wakes else math.inf
 
     def _idle(self, now: Instant) -> bool:
         return self._agenda.at_rest(now) and not (self._outbox.unsettled or self._chores.running)
+
+    def _must_wait_for_the_sweep(self, now: Instant) -> bool:
+        """Only storage knows what is next, and what it knows is partly gone. The end of the purge is told."""
+        return self._chores.clearing and self._agenda.needs_load(now)
 
     @property
     def _may_start(self) -> bool:
@@ -220,10 +224,12 @@ class QueueSupervisor:
             if self._expiry.next_at is not None and self._expiry.next_at <= now:
                 await self._write_all()
                 await self._expiry.run(now)
-            if self._agenda.needs_load(now) and not self._chores.clearing:
+            lacking = self._agenda.needs_load(now)
+            if lacking and not self._chores.clearing:
                 await self._write_all()
                 await self._load(now)
-            if not self._agenda.needs_load(now):
+                lacking = self._agenda.needs_load(now)
+            if not lacking:
                 self._attempts.start(now)
         elif self._services.committer.full:
             self._services.committer.when_writable(self.key, self._outbox.wake)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from quart import Response, g, request
+from quart import Request, Response, g, request
 from quart_trio import QuartTrio
+from werkzeug.datastructures import Headers
 
 from aq.api.limits import RateLimits
 from aq.api.problems import UnauthorizedError
@@ -55,14 +56,16 @@ def require_keys(app: QuartTrio, keys: Keyring, clock: ServiceClock) -> None:
 
     @app.before_request
     async def check() -> None:
-        if _is_open():
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is slow
+        if _is_open(asked):
             return
-        g.grant = _presented_grant(keys)
-        g.standing = limits.take(g.grant)
-        if g.standing is not None:
-            g.standing.check()
-        scope = _needed_scope()
-        if scope is not None and scope not in g.grant.scopes:
+        g.grant = grant = _presented_grant(keys, asked.headers)
+        standing = limits.take(grant)
+        if standing is not None:
+            g.standing = standing
+            standing.check()
+        scope = _needed_scope(asked)
+        if scope is not None and scope not in grant.scopes:
             raise ScopeError(scope)
 
     @app.after_request
@@ -103,14 +106,15 @@ def scope_of(route: str, method: str) -> Scope:
 
 
 # -- within -------------------------------------------------------------------------------------------------
-def _is_open() -> bool:
-    if request.endpoint is None:  # no such route, or not with this method
-        return not f"{request.path}/".startswith("/v1/")
-    return request.endpoint in OPEN_ENDPOINTS
+def _is_open(asked: Request) -> bool:
+    endpoint = asked.endpoint
+    if endpoint is None:  # no such route, or not with this method
+        return not f"{asked.path}/".startswith("/v1/")
+    return endpoint in OPEN_ENDPOINTS
 
 
-def _presented_grant(keys: Keyring) -> Grant:
-    key = _presented()
+def _presented_grant(keys: Keyring, headers: Headers) -> Grant:
+    key = _presented(headers)
     if key is None:
         raise UnauthorizedError(
             "send an API key: Authorization: Bearer aq_live_…, or X-API-Key: aq_live_…",
@@ -122,13 +126,13 @@ def _presented_grant(keys: Keyring) -> Grant:
     return found
 
 
-def _presented() -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+def _presented(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return request.headers.get("X-API-Key")
+    return headers.get("X-API-Key")
 
 
-def _needed_scope() -> Scope | None:
+def _needed_scope(asked: Request) -> Scope | None:
     """None for what is no route: that is a 404 or 405 to every key."""
-    return None if request.url_rule is None else scope_of(request.url_rule.rule, request.method)
+    return None if asked.url_rule is None else scope_of(asked.url_rule.rule, asked.method)

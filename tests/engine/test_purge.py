@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 import trio
+import trio.testing
 
 from aq.engine import Engine
 from aq.errors import NotFoundError
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Purge, TaskFilter
+from aq.storage.protocol import Purge, TaskFilter, Unit
 from aq.task import Environment, Status, Task
 from tests.engine.storages import Faulty
 from tests.engine.support import (
@@ -171,6 +172,39 @@ async def test_a_purge_goes_on_after_a_crash(autojump_clock: object) -> None:
         assert (await engine.queues.get("q")).clearing is None
         assert await memory.audit() == []
     assert sorted(receiver.ids) == [active.id, *(task.id for task in new)]
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often any task runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_nobody_runs_while_a_step_is_on_its_way_to_disk(mock_clock: trio.testing.MockClock) -> None:
+    memory, stuck, steps = MemoryStorage(), trio.Event(), Steps()
+    storage = Faulty(memory)
+    storage.before_commit = lambda units: stuck.wait() if is_purge(units) else None
+    async with until_killed(storage) as engine:
+        await submit_many(engine, 700, delay=900, expires_in=905)
+        await engine.queues.purge("q")
+    async with up(storage):  # its supervisor goes on with the purge, and knows nothing of the rest
+        mock_clock.jump(1_000)
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.add_instrument(steps)
+        for _ in range(100):
+            await trio.lowlevel.checkpoint()
+        trio.lowlevel.remove_instrument(steps)
+        stuck.set()
+    assert steps.count < 120
+
+
+def is_purge(units: Sequence[Unit]) -> bool:
+    return any(isinstance(change, Purge) for unit in units for change in unit)
 
 
 async def test_purging_nothing_counting_and_missing() -> None:

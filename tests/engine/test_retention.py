@@ -207,3 +207,12 @@ async def test_what_runs_or_waits_is_never_too_old(autojump_clock: object) -> No
         await trio.sleep(0.5)
         views = [await engine.get(task.id) for task in (active, waiting)]
         assert [view.task.status for view in views] == [Status.PENDING] * 2
+
+
+async def test_what_waits_takes_nobodys_place(autojump_clock: object) -> None:
+    async with up() as engine:
+        await engine.queues.create("q", retention_max_tasks=5)
+        done = await submit_many(engine, 5)
+        await submit_many(engine, 10, delay=900)
+        await trio.sleep(2 * SLACK)
+        assert [await is_gone(engine, task) for task in done] == [False] * 5

@@ -42,7 +42,7 @@ READS = {
     **{
         name: text
         for name, text in vars(statements).items()
-        if re.match("[A-Z].*(SELECT|WITH)", f"{name} {text}")
+        if re.match("[A-Z]+[A-Z_]* (SELECT|WITH)", f"{name} {text}")
     },
     **{f"FINISHED{statuses}": text for statuses, text in statements.FINISHED.items()},
     **{name: lists.page_text(walk) for name, walk in WALKS.items()},
