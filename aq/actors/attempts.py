@@ -137,9 +137,8 @@ class Attempts:
         holds = message.outcome.response_code in _HOLDING and message.outcome.retry_after is not None
         wish = from_seconds(message.outcome.retry_after or 0) if holds else None
         desk.services.holds.ended(task.destination, task.id, message.at, wish)
-        after, attempt = lifecycle.ended(
-            task, message.outcome, desk.policy, now=message.at, chance=desk.services.random.random()
-        )
+        chance = 0.0 if message.outcome.succeeded else desk.services.random.random()
+        after, attempt = lifecycle.ended(task, message.outcome, desk.policy, now=message.at, chance=chance)
         if after.status is Status.PENDING:
             desk.await_turn(after)
         end = self._ends.end(after, Status.ACTIVE, attempt)

@@ -273,6 +273,7 @@ async def test_a_sandbox_queue_that_is_deleted_takes_no_callbacks_with_it(autoju
         await engine.queues.create("q", retention_completed=0)
         await engine.queues.create("q", environment=Environment.TEST)
         await submit(engine, callback_url=BACK)
+        await submit(engine, delay=900)  # its supervisor stays
         await trio.sleep(2 * janitor.EVERY + 1)  # swept, and the callback with it
         assert await callbacks(engine) == []
         await engine.queues.delete("q", environment=Environment.TEST)
