@@ -18,6 +18,7 @@ from tests.engine.support import (
     FAILURE,
     Gate,
     Receiver,
+    ended,
     settled,
     slow,
     submit,
@@ -139,7 +140,7 @@ async def test_who_waits_for_a_purged_task_is_told(autojump_clock: object) -> No
 
     async def wait(engine: Engine, task: Task) -> None:
         with pytest.raises(NotFoundError):
-            await engine.wait(task.id)
+            await ended(engine, task)
         told.append(task.id)
 
     async with up() as engine, trio.open_nursery() as nursery:

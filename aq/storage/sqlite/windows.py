@@ -14,7 +14,7 @@ from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.statements import given
 
-LOOKED_AT: Final = 4
+LOOKED_AT: Final = 2
 """Due tasks passed over for each that is wanted, before the destinations are walked one by one."""
 _LEAST_SHARE: Final = 4
 _ENTRIES: Final = msgspec.json.Decoder(list[Entry])
