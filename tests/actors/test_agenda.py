@@ -722,6 +722,22 @@ def test_an_expired_task_is_passed_over_and_not_loaded_again_and_again() -> None
     assert queue.turn(5) == ["zz"]
 
 
+def test_expired_ones_among_others_are_left_out() -> None:
+    queue = Stored(window=99)
+    for number in range(6):
+        queue.add(task(number)._replace(expires_at=5 + number % 2))
+    assert queue.turn(5) == ["000001", "000003", "000005"]
+    assert queue.agenda.waiting == 0
+
+
+def test_what_runs_does_not_wait() -> None:
+    queue = Stored(task("a"))
+    assert queue.turn() == ["a"]
+    queue.agenda.add(task("a"), 0)
+    assert queue.agenda.waiting == 0
+    assert queue.turn() == []
+
+
 def test_it_expires_while_its_destination_is_aside() -> None:
     queue = Stored(task("old", DEAD)._replace(expires_at=SECOND), task("young", DEAD))
     queue.holds.hold(DEAD, SECOND)

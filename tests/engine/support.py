@@ -67,13 +67,16 @@ class Receiver:
     running: Counter[str] = field(factory=Counter)
     most: Counter[str] = field(factory=Counter)
     """Attempts at once, by URL."""
+    loops: bool = False
 
     async def __call__(self, delivery: Delivery) -> Outcome:
         url = delivery.webhook_url
         self.seen.append(delivery)
         self.began.append(trio.current_time())
         if len(self.began) > AT_ONCE and self.began[-AT_ONCE] == trio.current_time():
-            raise AssertionError("so many attempts at one instant: one brings about another")
+            self.loops = True  # one attempt brings about another
+        if self.loops:
+            await trio.sleep_forever()
         self.running[url] += 1
         self.most[url] = max(self.most[url], self.running[url])
         try:

@@ -3,10 +3,9 @@
     connection   the calls made to SQLite, and its errors by name
     lock         one process at a time
     schema       is the file ours, of which version, whole? migrations
-    statements   SQL that reads        bulk    SQL that writes       rows   domain values as rows, and back
-    writer       the one connection that commits                     before what it finds
-    readers      a few connections that read
-    reads        what they read; the larger ones: lists, windows, audit
+    statements   SQL that reads       bulk     SQL that writes     rows    domain values as rows, and back
+    writer       the one connection that commits:   before   what it finds      tasks   how it writes them
+    readers      a few connections that read:       reads, lists, windows, audit   what they read
     failures     what an error means
 
 WAL journal, synchronous=FULL: a commit is on the disk before it returns.
