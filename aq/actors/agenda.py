@@ -145,7 +145,7 @@ class Agenda:
             return
         later = entry.due_at > now
         if later or self._aside or entry.id in self._delayed.heap.members:
-            self._discard(entry.id)  # it might be in another heap than it is put into
+            self._drop(entry)  # it might be in another heap than it is put into
         if later:
             if self._delayed.add(entry):
                 self._delayed.trim()
@@ -351,8 +351,9 @@ class Agenda:
         return bool(self._lanes.starved) or (horizon is not None and running_order(entry) > horizon)
 
     def _drop(self, entry: Entry) -> None:
-        """`_first` gave it."""
-        if not self._ready.heap.discard(entry.id):
+        """It does not wait any more, if it did."""
+        found = self._ready.heap.discard(entry.id) or self._delayed.heap.discard(entry.id)
+        if not found and entry.destination in self._aside:
             self._lanes.take(entry)
 
     def _take_plainly(self, now: Instant, room: int) -> list[Entry]:

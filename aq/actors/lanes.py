@@ -113,7 +113,7 @@ class Lanes:
             self._thin_out()
 
     def take(self, entry: Entry) -> None:
-        """A task of a lane starts, or is gone."""
+        """A task starts, or is gone, that may be in the lane of its destination."""
         if self.by_destination[entry.destination].tasks.heap.discard(entry.id):
             self.size -= 1
         self._doubted.add(entry.destination)

@@ -505,6 +505,15 @@ def test_a_limit_that_appears_starts_empty_and_one_that_changes_keeps_what_is_th
     assert len(queue.turn(5 * SECOND)) == 7
 
 
+def test_a_successor_of_an_idle_queue_may_start_at_once() -> None:
+    queue = Stored(*(task(number) for number in range(3)), rate_limit=RateLimit(1, 2))
+    queue.agenda.idle_since(-60 * SECOND)
+    assert queue.turn() == ["000000", "000001"]
+    queue.configure(0)
+    queue.agenda.idle_since(0)
+    assert queue.turn() == ["000002"]
+
+
 def test_after_a_hold_one_probe_goes_then_the_rest() -> None:
     queue = Stored(*(task(number, DEAD) for number in range(5)), task("other"), window=99)
     queue.holds.hold(DEAD, SECOND)

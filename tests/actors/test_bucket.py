@@ -96,6 +96,14 @@ def test_five_a_second() -> None:
     assert bucket.full_at() == 101 * SECOND
 
 
+def test_it_may_be_told_since_when_it_fills() -> None:
+    bucket = TokenBucket(RateLimit(1, 5), 0)
+    bucket.idle_since(-3 * SECOND)
+    assert bucket.available(0) == 3
+    bucket.idle_since(-99 * SECOND)
+    assert bucket.available(0) == 5
+
+
 def test_what_was_taken_beyond_the_tokens_is_owed() -> None:
     bucket = TokenBucket(RateLimit(1, 1), 0)
     bucket.take(SECOND, 3)
