@@ -28,8 +28,6 @@ class Sizes:
 
     window: int = 4_096
     """Waiting tasks kept in memory, in each of the two heaps (about; the rest stays in storage)."""
-    aside: int = 64
-    """Waiting tasks kept in memory for a destination that is held or at its limit (about)."""
     requests: int = 1_000
     """Requests that may wait for the supervisor; further ones are answered "overloaded"."""
     turn: int = 256

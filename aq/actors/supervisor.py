@@ -243,7 +243,7 @@ class QueueSupervisor:
         await self._services.committer.commit(())
 
     async def _load(self, now: Instant) -> None:
-        storage, sizes = self._services.storage, self._services.sizes
-        aside = self._agenda.aside()
-        head = await patiently(lambda: storage.window(self.key, now, sizes.window, aside, sizes.aside))
+        storage, window = self._services.storage, self._services.sizes.window
+        aside, limit = self._agenda.aside(), self._agenda.aside_limit
+        head = await patiently(lambda: storage.window(self.key, now, window, aside, limit))
         self._agenda.load(head, now)

@@ -122,7 +122,7 @@ class EngineMachine(RuleBasedStateMachine):
                     self.storage,
                     runner=self.runner,
                     grace=0,
-                    sizes=Sizes(window=2, aside=1, idle=20),
+                    sizes=Sizes(window=2, idle=20),
                     random=Random(self.seed),
                     wall=lambda: EPOCH + trio.current_time(),
                 )
