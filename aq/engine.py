@@ -187,7 +187,7 @@ class Engine:
         single tasks are refused: one key covers the whole.
         """
         self._refuse_if_unwritable()
-        self._refuse_forbidden(news, keys=False)
+        self._refuse_forbidden(news, batch=True)
         claiming = self._claims.claiming(environment, idempotency_key, "tasks", *news)
         policies = self._services.policies
 
@@ -402,21 +402,24 @@ class Engine:
             raise NotFoundError(f"there is no task {task_id}")
         return stored
 
-    def _refuse_forbidden(self, news: Sequence[NewTask], *, keys: bool = True) -> None:
-        """What the guard can see without a look-up; it looks again at every connect."""
+    def _refuse_forbidden(self, news: Sequence[NewTask], *, batch: bool = False) -> None:
+        """What the guard can see without a look-up; it looks again at every connect.
+
+        The tasks of a ``batch`` are named by their place, and have no idempotency keys of their own.
+        """
         wrong = []
         for place, new in enumerate(news):
-            prefix = "" if keys else f"tasks[{place}]."
+            prefix = f"tasks[{place}]." if batch else ""
             for field in ("webhook_url", "callback_url"):
-                refusal = self.forbidden(getattr(new, field))
+                refusal = self._forbidden(getattr(new, field))
                 if refusal is not None:
                     wrong.append(FieldError(prefix + field, refusal))
-            if not keys and new.idempotency_key is not None:
+            if batch and new.idempotency_key is not None:
                 wrong.append(FieldError(f"{prefix}idempotency_key", "must not be given here"))
         if wrong:
             raise ValidationError(wrong)
 
-    def forbidden(self, url: str | None) -> str | None:
+    def _forbidden(self, url: str | None) -> str | None:
         """Why a webhook may not go to a URL, as far as that shows in it."""
         runner = self._services.runner
         if url is None or not isinstance(runner, WebhookRunner):
