@@ -3,7 +3,8 @@
 How a task flows through this package, top to bottom:
 
     api/        HTTP in: parse, authenticate, answer (server.py and cli/ start it)
-    engine.py   open_engine(): the front door, for the API and for embedders alike
+    opening.py  open_engine(): what an engine is made of, and in which order it begins and ends
+    engine.py   the front door, for the API and for embedders alike
     actors/     root → queue supervisor → agenda (who is next) → runner (one attempt); committer (writes)
     delivery/   HTTP out: sign, guard, connect, send, judge
     storage/    where tasks are kept: memory, SQLite, and the rules that any other must keep
@@ -21,8 +22,9 @@ from aq.version import __version__
 
 if TYPE_CHECKING:
     from aq.delivery.protocol import Delivery, Runner, Transport
-    from aq.engine import Engine, TaskView, open_engine
+    from aq.engine import Engine, TaskView
     from aq.errors import AsyncQueueError
+    from aq.opening import open_engine
     from aq.outcome import Outcome
     from aq.policy import QueuePolicy
     from aq.task import NewTask, Status, Task
@@ -55,7 +57,7 @@ _HOMES = {
     "Task": "aq.task",
     "TaskView": "aq.engine",
     "Transport": "aq.delivery.protocol",
-    "open_engine": "aq.engine",
+    "open_engine": "aq.opening",
 }
 
 

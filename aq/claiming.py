@@ -10,7 +10,8 @@ from attrs import astuple, frozen, has
 
 from aq.errors import ConflictError
 from aq.instants import Instant, from_seconds
-from aq.storage.protocol import Claim, Claimed
+from aq.storage.answers import Claimed
+from aq.storage.changes import Claim
 from aq.task import Environment
 
 KEPT: Final = 86_400

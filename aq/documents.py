@@ -37,7 +37,7 @@ class Callback:
 
 
 class Backlog(Protocol):
-    """How a queue's pending tasks stand: `aq.storage.protocol.Backlog`, seen from here."""
+    """How a queue's pending tasks stand: `aq.storage.answers.Backlog`, seen from here."""
 
     @property
     def scheduled(self) -> int:

@@ -1,49 +1,31 @@
 """The front door: one engine, used alike by the HTTP API and by Trio apps that embed it.
 
-    async with open_engine(storage="sqlite:///aq.db") as engine:
-        task = await engine.submit(NewTask("emails", "https://example.com/hook", {"to": "ada"}))
-        done = await engine.wait(task.id)
-
-An engine has no global state: two of them in one process do not know of each other.
+`aq.opening.open_engine` makes one. An engine has no global state: two of them in one process do not know of
+each other.
 """
 
 from __future__ import annotations
 
-import secrets as token
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
-    asynccontextmanager,
     contextmanager,
-    nullcontext,
 )
-from random import Random, SystemRandom
 from typing import Final
 
 import trio
 from attrs import evolve, frozen
 
 from aq import lifecycle
-from aq.actors.capacity import Capacity
 from aq.actors.claims import Answered, Claims
-from aq.actors.committer import Committer
-from aq.actors.feed import Feed
-from aq.actors.holds import Holds
 from aq.actors.intake import Intake, RefusedError
-from aq.actors.janitor import Janitor
 from aq.actors.messages import Explain, Receipt, Remove, Reply, Revive, Submit
-from aq.actors.meter import Meter
 from aq.actors.outbox import not_accepted
-from aq.actors.policies import Policies
 from aq.actors.root import Root
 from aq.actors.scheduler import Scheduler
-from aq.actors.services import Services, Sizes
-from aq.actors.waiters import Waiters
+from aq.actors.services import Services
 from aq.clock import ServiceClock
-from aq.delivery.protocol import Runner, Transport
-from aq.delivery.signing import Secret, new_secret, parse_secrets
-from aq.delivery.webhook import WebhookRunner, open_webhook_runner
+from aq.delivery.signing import Secret
+from aq.delivery.webhook import WebhookRunner
 from aq.errors import (
     ConflictError,
     DrainingError,
@@ -56,21 +38,16 @@ from aq.errors import (
     ValidationError,
 )
 from aq.explanation import Explanation, Reason, Why, calendar
-from aq.ids import IdMinter
-from aq.instants import from_seconds
 from aq.keys import Keyring
 from aq.queues import Queues
 from aq.schedules import Schedules
-from aq.storage import open_storage
-from aq.storage.protocol import Change, PutSetting, Refused, Storage, StoredTask, TaskFilter, TaskPage
+from aq.storage.answers import Refused, StoredTask, TaskFilter, TaskPage
+from aq.storage.changes import Change
 from aq.target import parse_target
 from aq.task import Attempt, Environment, NewTask, QueueKey, Status, Task
 
 MAX_INTAKE_BYTES: Final = 64 << 20
 """Payload bytes that may be on their way to disk at once; beyond, `Engine.submit` is refused."""
-FLUSH_SECONDS: Final = 5
-"""How long the last writes may take when an engine closes. A full disk takes them never."""
-_SECRET: Final = "signing_secret"  # noqa: S105  # the name of a setting
 
 
 @frozen
@@ -101,7 +78,7 @@ class EngineStatistics:
 
 
 class Engine:
-    """Made by `open_engine`. Every method may be called from any task of its Trio run."""
+    """Made by `aq.opening.open_engine`. Every method may be called from any task of its Trio run."""
 
     def __init__(self, services: Services, root: Root, signing_secrets: Sequence[Secret]) -> None:
         self.signing_secrets = signing_secrets
@@ -373,14 +350,6 @@ class Engine:
         damage = self._services.storage.damage or committer.broken
         return [str(trouble) for trouble in (damage, committer.full) if trouble is not None]
 
-    async def settings(self) -> Mapping[str, str]:
-        """The durable named values of the service."""
-        return await self._services.storage.settings()
-
-    async def put_setting(self, name: str, value: str) -> None:
-        """Keep a named value; durable when this returns."""
-        await self._services.committer.commit([PutSetting(name, value)])
-
     @property
     def clock(self) -> ServiceClock:
         """What "due" is measured by."""
@@ -443,126 +412,3 @@ class Engine:
         except BaseException:
             given_back()
             raise
-
-
-@asynccontextmanager
-async def open_engine(
-    storage: str | Storage = "memory:",
-    *,
-    runner: Runner | None = None,
-    transport: Transport | None = None,
-    allow: Sequence[str] = (),
-    signing_secrets: str | None = None,
-    max_attempts: int = 1_000,
-    grace: float = 8.0,
-    sizes: Sizes | None = None,
-    random: Random | None = None,
-    wall: Callable[[], float] = time.time,
-) -> AsyncIterator[Engine]:
-    """Open a storage, recover what it holds, and run its queues until the block is left.
-
-    ``storage`` is ``memory:``, ``sqlite:///PATH`` or a storage that is open already. ``runner`` is any
-    ``async (Delivery) -> Outcome``; without one, tasks are delivered as signed webhooks, over ``transport``
-    if given, to public addresses and the networks in ``allow`` (CIDR). ``signing_secrets`` are ``whsec_…``,
-    comma-separated; without them the storage's own are used, made at the first opening. ``max_attempts``
-    may be in flight over all queues. Leaving the block waits at most ``grace`` seconds for them; one cut
-    short is recorded ``unknown`` and repeated after the next opening. ``random`` and ``wall`` (Unix
-    seconds) can be given to make a run repeatable.
-
-    Raises ValidationError, ValueError or TypeError for what cannot be meant, StorageError when the storage
-    cannot be opened, and from the block when it fails for good.
-    """
-    _check(runner, allow, max_attempts)
-    random = random or SystemRandom()
-    async with _opened(storage) as store, _unwrapped(), trio.open_nursery() as committing:
-        floor = await store.floor()
-        clock = ServiceClock(wall=wall, floor=floor.now)
-        committer = Committer(store, clock)
-        committing.start_soon(committer.run)
-        secrets = parse_secrets(signing_secrets or await _stored_secret(store, committer))
-        async with _runner(runner, secrets, allow, wall, transport) as run:
-            services = Services(
-                storage=store,
-                committer=committer,
-                clock=clock,
-                minter=IdMinter(random.getrandbits, floor.sequence),
-                random=random,
-                runner=run,
-                capacity=Capacity(max_attempts),
-                waiters=Waiters(),
-                feed=Feed(f"{random.getrandbits(40):010x}"),
-                meter=Meter(),
-                holds=Holds(),
-                policies=Policies(store),
-                sizes=sizes or Sizes(),
-            )
-            async with trio.open_nursery() as nursery:
-                root = Root(services)
-                engine = Engine(services, root, secrets)
-                await engine.keys.load()
-                await nursery.start(root.run)
-                nursery.start_soon(Janitor(services).run)
-                await nursery.start(engine.scheduler.run)
-                try:
-                    yield engine
-                    await engine.drain(grace)
-                except Exception:
-                    await engine.close(FLUSH_SECONDS)
-                    raise
-                await engine.close(FLUSH_SECONDS)
-                nursery.cancel_scope.cancel()
-        committing.cancel_scope.cancel()
-
-
-def _check(runner: Runner | None, allow: Sequence[str], max_attempts: int) -> None:
-    """Slips that would show late or in odd ways."""
-    if max_attempts < 1:
-        raise ValueError("max_attempts must be at least 1")
-    if isinstance(allow, str):
-        raise TypeError("allow is a list of networks, for example ['10.0.0.0/8']")
-    if not (runner is None or callable(runner)):
-        raise TypeError("a runner is an async function that takes a Delivery and returns an Outcome")
-
-
-def _opened(storage: str | Storage) -> AbstractAsyncContextManager[Storage]:
-    """A storage that was handed in stays open when the engine closes."""
-    return open_storage(storage) if isinstance(storage, str) else nullcontext(storage)
-
-
-def _runner(
-    runner: Runner | None,
-    secrets: Sequence[Secret],
-    allow: Sequence[str],
-    wall: Callable[[], float],
-    transport: Transport | None,
-) -> AbstractAsyncContextManager[Runner]:
-    """Signatures carry the wall clock's time: a receiver checks them by its own."""
-    if runner is not None:
-        return nullcontext(runner)
-    return open_webhook_runner(
-        secrets=secrets, allow=allow, now=lambda: from_seconds(wall()), transport=transport
-    )
-
-
-async def _stored_secret(storage: Storage, committer: Committer) -> str:
-    """The storage's own signing secret, made the first time it is asked for."""
-    secret = (await storage.settings()).get(_SECRET)
-    if secret is None:
-        secret = str(new_secret(token.token_bytes))
-        await committer.commit([PutSetting(_SECRET, secret)])
-    return secret
-
-
-@asynccontextmanager
-async def _unwrapped() -> AsyncIterator[None]:
-    """An error that left the nurseries alone is raised as itself, not in a group of one.
-
-    A DrainingError beside others is of somebody whom the end took by surprise, and explains nothing.
-    """
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error: BaseException = group.split(DrainingError)[1] or group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 import secrets
 import string
-from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import trio
 from attrs import evolve, field, frozen
@@ -18,21 +15,16 @@ from aq.actors.claims import Answered, Claims
 from aq.actors.committer import Committer, Write
 from aq.actors.messages import Reply
 from aq.actors.outbox import not_accepted
-from aq.apikey import ApiKey, Scope
+from aq.apikey import PREFIXES, ApiKey, NewKey, Scope, hash_key
 from aq.claiming import Claiming
 from aq.clock import ServiceClock
 from aq.errors import ConflictError, NotFoundError, UnavailableError
 from aq.ids import IdMinter
-from aq.rules import PLAIN, QUEUE_NAME, Integer, Items, OneOf, Optional, Text, enforce, given
-from aq.storage.protocol import Answer, Change, PutKey, PutSetting, Refused, Storage
+from aq.storage.answers import Answer, Refused
+from aq.storage.changes import Change, PutKey, PutSetting
+from aq.storage.protocol import Storage
 from aq.task import Environment
 
-PREFIXES: Final[Mapping[Environment, str]] = {
-    Environment.LIVE: "aq_live_",
-    Environment.TEST: "aq_test_",
-}
-LEAST_SECRET: Final = 32
-"""Characters after the prefix of a key that an operator chose."""
 MAX_KEYS: Final = 10_000
 """Keys that may be valid at once."""
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -45,52 +37,6 @@ logger = logging.getLogger(__name__)
 def new_key(environment: Environment = Environment.LIVE) -> str:
     """``aq_live_`` or ``aq_test_`` and 43 random characters (256 bits)."""
     return PREFIXES[environment] + "".join(secrets.choice(_ALPHABET) for _ in range(43))
-
-
-def check_key(key: str) -> str:
-    """A key that an operator chose. Raises ValueError saying what it must be, never what it is."""
-    prefix = PREFIXES[Environment.LIVE]
-    if not re.fullmatch(rf"{prefix}[!-~]{{{LEAST_SECRET},}}", key):
-        raise ValueError(f"must be {prefix} followed by at least {LEAST_SECRET} printable characters")
-    return key
-
-
-def hash_key(key: str) -> str:
-    """What is kept of a key: SHA-256, 64 hexadecimal digits.
-
-    A made key has 256 random bits, so a slow hash would add cost and no safety.
-    """
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class KeyEnvironment(StrEnum):
-    """The environments that a key can be for."""
-
-    LIVE = Environment.LIVE.value
-    TEST = Environment.TEST.value
-
-
-@frozen(kw_only=True)
-class NewKey:
-    """A key as asked for. Raises ValidationError naming every wrong field."""
-
-    name: Annotated[str, Text(f"{PLAIN}{{1,100}}", "1 to 100 characters without controls")]
-    """For people."""
-    environment: Annotated[KeyEnvironment, OneOf(KeyEnvironment)] = field(
-        default=KeyEnvironment.LIVE, converter=given
-    )
-    scopes: Annotated[tuple[Scope, ...], Items(OneOf(Scope), 1, len(Scope))] = field(
-        default=(Scope.READ, Scope.WRITE), converter=given
-    )
-    queues: Annotated[tuple[str, ...] | None, Optional(Items(QUEUE_NAME, 1, 100))] = field(
-        default=None, converter=given
-    )
-    """The only queues it may see and use; None is "all"."""
-    rate_limit_per_minute: Annotated[int | None, Optional(Integer(1, 1_000_000))] = None
-    """Requests; None is "no limit"."""
-
-    def __attrs_post_init__(self) -> None:
-        enforce(self)
 
 
 @frozen(kw_only=True, eq=False)

@@ -31,7 +31,7 @@ from aq.rules import (
     structure,
     unstructure,
 )
-from aq.storage.protocol import Backlog
+from aq.storage.answers import Backlog
 from aq.task import DESTINATION, TAG, Environment, Queue, QueueKey, Revival
 
 LIVE = Environment.LIVE

@@ -31,7 +31,9 @@ from aq.schedule import (
     task_of,
     within_task,
 )
-from aq.storage.protocol import Applied, Change, Reason, Refused, Storage
+from aq.storage.answers import Applied, Reason, Refused
+from aq.storage.changes import Change
+from aq.storage.protocol import Storage
 from aq.task import Environment, NewTask, Task
 
 LIVE = Environment.LIVE

@@ -17,9 +17,10 @@ from attrs import field, frozen
 from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.clock import ServiceClock
-from aq.engine import Engine, open_engine
+from aq.engine import Engine
 from aq.errors import AsyncQueueError
 from aq.keys import new_key
+from aq.opening import open_engine
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _SPARE_FILES: Final = 200

@@ -30,8 +30,9 @@ import trio
 from aq.delivery.protocol import Delivery
 from aq.delivery.signing import Secret
 from aq.delivery.webhook import open_webhook_runner
-from aq.engine import Engine, open_engine
+from aq.engine import Engine
 from aq.instants import from_seconds
+from aq.opening import open_engine
 from aq.task import Environment, NewTask, QueueKey
 from benchmarks.load import Load
 from benchmarks.server import Server

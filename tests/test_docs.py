@@ -22,12 +22,11 @@ from attrs import define, field
 
 from aq.api import queues as queue_route
 from aq.api import tasks as task_route
-from aq.apikey import Scope
+from aq.apikey import NewKey, Scope
 from aq.delivery.protocol import Delivery
 from aq.delivery.signing import Secret, sign
 from aq.delivery.webhook import body_of
 from aq.errors import AsyncQueueError
-from aq.keys import NewKey
 from aq.lifecycle import TRANSITIONS
 from aq.outcome import ErrorType
 from aq.queues import Retry

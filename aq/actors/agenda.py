@@ -27,7 +27,7 @@ from aq.actors.holds import FOREVER, Holds
 from aq.actors.lanes import ASIDE, MOST_ASIDE, Lanes
 from aq.instants import Instant
 from aq.policy import QueuePolicy, RateLimit
-from aq.storage.protocol import Entry, Window
+from aq.storage.answers import Entry, Window
 
 
 @frozen(kw_only=True)

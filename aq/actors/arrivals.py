@@ -13,7 +13,8 @@ from aq.actors.outbox import Then, answering, not_accepted, not_revivable
 from aq.actors.record import QueueRecord
 from aq.errors import UnavailableError, ValidationError
 from aq.instants import SECOND, Instant
-from aq.storage.protocol import Answer, Applied, Change, Insert, Update
+from aq.storage.answers import Answer, Applied
+from aq.storage.changes import Change, Insert, Update
 from aq.task import Status, Task
 
 

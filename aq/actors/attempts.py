@@ -19,7 +19,8 @@ from aq.actors.runner import run_attempt
 from aq.delivery.protocol import Delivery
 from aq.errors import AsyncQueueError
 from aq.instants import Instant, from_seconds
-from aq.storage.protocol import Answer, Applied, Refused, Start
+from aq.storage.answers import Answer, Applied, Refused
+from aq.storage.changes import Start
 from aq.task import Environment, Status, Task
 
 _INTERRUPTED: Final = 500

@@ -21,7 +21,8 @@ from aq.actors.outbox import Then, answering, not_accepted, out_of_step
 from aq.actors.patience import patiently
 from aq.actors.record import QueueRecord, no_such_queue
 from aq.errors import AsyncQueueError, ConflictError, UnavailableError
-from aq.storage.protocol import Answer, Applied, Entry, Purge, Reason, Refused, Sweep, TaskFilter, Update
+from aq.storage.answers import Answer, Applied, Entry, Reason, Refused, TaskFilter
+from aq.storage.changes import Purge, Sweep, Update
 from aq.task import Clearing, Environment, Revival, Status, Task
 
 logger = logging.getLogger(__name__)

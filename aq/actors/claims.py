@@ -10,7 +10,8 @@ from attrs import frozen
 from aq.claiming import Claiming, fingerprint
 from aq.clock import ServiceClock
 from aq.errors import ConflictError, FieldError, ValidationError
-from aq.storage.protocol import Claimed, Storage
+from aq.storage.answers import Claimed
+from aq.storage.protocol import Storage
 from aq.task import IDEMPOTENCY_KEY, Environment
 
 T = TypeVar("T")

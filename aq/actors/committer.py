@@ -20,7 +20,9 @@ from aq.actors.messages import Reply
 from aq.actors.patience import PAUSE, patiently
 from aq.clock import ServiceClock
 from aq.errors import DrainingError, StorageCorruptError, StorageFullError
-from aq.storage.protocol import Answer, Applied, Insert, Storage, Unit
+from aq.storage.answers import Answer, Applied
+from aq.storage.changes import Insert, Unit
+from aq.storage.protocol import Storage
 from aq.task import QueueKey
 
 logger = logging.getLogger(__name__)

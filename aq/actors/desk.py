@@ -14,7 +14,7 @@ from aq.actors.services import Services
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.policy import QueuePolicy
-from aq.storage.protocol import Applied, Entry
+from aq.storage.answers import Applied, Entry
 from aq.task import Clearing, Environment, QueueKey, Task
 
 

@@ -14,7 +14,9 @@ from aq.actors.outbox import Then
 from aq.actors.patience import patiently
 from aq.actors.record import QueueRecord
 from aq.instants import Instant
-from aq.storage.protocol import Answer, Applied, Change, Entry, Insert, Record, Storage, Update
+from aq.storage.answers import Answer, Applied, Entry
+from aq.storage.changes import Change, Insert, Record, Update
+from aq.storage.protocol import Storage
 from aq.task import Attempt, Environment, Status, Task
 
 

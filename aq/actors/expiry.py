@@ -9,7 +9,7 @@ from aq.actors.desk import Desk
 from aq.actors.ends import Ends
 from aq.actors.patience import patiently
 from aq.instants import Instant
-from aq.storage.protocol import Answer, Applied
+from aq.storage.answers import Answer, Applied
 from aq.task import Environment, Status
 
 _AT_ONCE: Final = 500

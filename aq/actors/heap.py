@@ -11,7 +11,7 @@ from heapq import heapify, heappop, heappush, nsmallest
 from typing import Any, Final
 
 from aq.instants import Instant
-from aq.storage.protocol import Entry
+from aq.storage.answers import Entry
 
 _SLACK: Final = 16
 

@@ -15,7 +15,8 @@ from aq.actors.root import Root
 from aq.actors.services import Services
 from aq.errors import AsyncQueueError, FieldError, ValidationError
 from aq.instants import SECOND, Instant
-from aq.storage.protocol import Applied, Change, Entry, Insert, Reason, Refused
+from aq.storage.answers import Applied, Entry, Reason, Refused
+from aq.storage.changes import Change, Insert
 from aq.task import Environment, NewTask, QueueKey, Task
 
 _TRIES: Final = 3

@@ -16,7 +16,8 @@ from aq.errors import UnavailableError
 from aq.ids import first_sequence_at
 from aq.instants import Instant, from_seconds
 from aq.policy import QueuePolicy
-from aq.storage.protocol import Applied, Forget, Purge, Sweep
+from aq.storage.answers import Applied
+from aq.storage.changes import Forget, Purge, Sweep
 from aq.task import Environment, Queue, QueueKey, Status
 
 EVERY: Final = 30.0

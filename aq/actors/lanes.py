@@ -19,7 +19,7 @@ from typing import Final
 from aq.actors.heap import IndexedHeap, Spilling, running_order
 from aq.actors.holds import FOREVER
 from aq.instants import Instant
-from aq.storage.protocol import Aside, Entry
+from aq.storage.answers import Aside, Entry
 
 ASIDE: Final = 64
 """Tasks of one lane that are loaded or kept; twice as many before it is trimmed."""

@@ -13,7 +13,7 @@ from aq.explanation import Explanation
 from aq.instants import Instant
 from aq.outcome import Outcome
 from aq.policy import QueuePolicy
-from aq.storage.protocol import Answer, Entry
+from aq.storage.answers import Answer, Entry
 from aq.task import NewTask, Queue, Revival, Task
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from aq.actors.committer import Committer, Write
 from aq.actors.mailbox import Mailbox
 from aq.actors.messages import Reply, Settled, Woken
 from aq.errors import AsyncQueueError, ConflictError, NotFoundError, UnavailableError
-from aq.storage.protocol import Answer, Applied, Reason, Refused, Unit
+from aq.storage.answers import Answer, Applied, Reason, Refused
+from aq.storage.changes import Unit
 
 T = TypeVar("T")
 Then: TypeAlias = Callable[[Answer | Exception], None]

@@ -16,7 +16,8 @@ from aq.actors.policies import of_callbacks
 from aq.errors import ConflictError, NotFoundError, ValidationError
 from aq.instants import Instant
 from aq.policy import QueuePolicy
-from aq.storage.protocol import Answer, Applied, Change, DropQueue, PutQueue, Refused
+from aq.storage.answers import Answer, Applied, Refused
+from aq.storage.changes import Change, DropQueue, PutQueue
 from aq.task import Environment, Queue, QueueKey
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from aq.actors.desk import Desk
 from aq.actors.messages import Remove
 from aq.actors.outbox import Then, answering, not_deletable
-from aq.storage.protocol import Answer, Applied, Delete, Reason, Refused
+from aq.storage.answers import Answer, Applied, Reason, Refused
+from aq.storage.changes import Delete
 
 
 class Removal:

@@ -32,7 +32,9 @@ from aq.clock import ServiceClock
 from aq.errors import DrainingError, StorageError, UnavailableError, ValidationError
 from aq.instants import SECOND, Instant, from_seconds
 from aq.schedule import Overlap, Schedule, latest_slot, next_due, settled, task_of
-from aq.storage.protocol import Answer, Applied, Change, DropSchedule, PutSchedule, Storage, Unit
+from aq.storage.answers import Answer, Applied
+from aq.storage.changes import Change, DropSchedule, PutSchedule, Unit
+from aq.storage.protocol import Storage
 from aq.task import Task
 
 RELOOK: Final = 60.0

@@ -10,7 +10,7 @@ from aq.actors.holds import FOREVER
 from aq.actors.messages import Explain
 from aq.explanation import Explanation, Reason, Why, calendar
 from aq.instants import to_rfc3339
-from aq.storage.protocol import Entry
+from aq.storage.answers import Entry
 from aq.task import Environment, Task
 
 

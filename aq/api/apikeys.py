@@ -14,11 +14,11 @@ from aq.api.body import read_object
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.query import no_parameters
 from aq.api.requests import idempotency_key
-from aq.apikey import ApiKey
+from aq.apikey import ApiKey, NewKey
 from aq.engine import Engine
 from aq.errors import NotFoundError
 from aq.instants import to_rfc3339
-from aq.keys import Grant, NewKey
+from aq.keys import Grant
 from aq.rules import structure
 from aq.task import Environment
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from aq.errors import FieldError, ValidationError
 from aq.rules import Integer
-from aq.storage.protocol import TaskFilter
+from aq.storage.answers import TaskFilter
 
 _MARK = 8
 

@@ -23,7 +23,7 @@ from aq.instants import from_datetime
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
 from aq.rules import PLAIN, QUEUE_NAME, Integer, Moment, Number, OneOf, Rule, Text, structure
-from aq.storage.protocol import TaskFilter
+from aq.storage.answers import TaskFilter
 from aq.task import DESTINATION, MAX_PAYLOAD_NESTING, TAG, JsonText, NewTask, QueueKey, Status, nesting
 
 MOST_IN_A_BATCH: Final = 1_000

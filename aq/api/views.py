@@ -15,7 +15,7 @@ from aq.engine import TaskView
 from aq.instants import Instant, to_rfc3339
 from aq.policy import QueuePolicy
 from aq.queues import QueueView
-from aq.storage.protocol import Backlog
+from aq.storage.answers import Backlog
 from aq.task import Queue, Task
 
 

@@ -91,9 +91,9 @@ def serve(
 
 def _check(settings: Settings) -> None:
     """Raises UsageError for what no start could mend."""
+    from aq.apikey import check_key
     from aq.delivery.addresses import Guard
     from aq.delivery.signing import parse_secrets
-    from aq.keys import check_key
     from aq.storage import open_storage
 
     if settings.dev and not _is_loopback(settings.host):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from aq.instants import Instant
-from aq.storage.protocol import Entry
+from aq.storage.answers import Entry
 from aq.task import Environment, Queue, QueueKey, Status, Task
 
 STATUSES: Final = tuple(Status)

@@ -14,17 +14,13 @@ from typing import Any, Final
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.lifecycle import started
+from aq.storage.answers import Answer, Applied, Entry, Reason, Refused
 from aq.storage.before import RANK, STATUSES, Before, Contender, Head, QueueHead
-from aq.storage.ordering import Line, LineName
-from aq.storage.overlay import UNTOUCHED, Overlay
-from aq.storage.protocol import (
-    Answer,
-    Applied,
+from aq.storage.changes import (
     Claim,
     Delete,
     DropQueue,
     DropSchedule,
-    Entry,
     Forget,
     Insert,
     Purge,
@@ -32,14 +28,14 @@ from aq.storage.protocol import (
     PutQueue,
     PutSchedule,
     PutSetting,
-    Reason,
     Record,
-    Refused,
     Start,
     Sweep,
     Unit,
     Update,
 )
+from aq.storage.ordering import Line, LineName
+from aq.storage.overlay import UNTOUCHED, Overlay
 from aq.task import Attempt, QueueKey, Status, Task
 
 __all__ = ["RANK", "STATUSES", "Before", "Contender", "Draft", "Head", "QueueHead", "Sequences"]

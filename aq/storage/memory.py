@@ -17,9 +17,7 @@ from aq.errors import StorageError
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.schedule import Schedule
-from aq.storage.before import STATUSES
-from aq.storage.draft import MINUTE, Draft, Sequences
-from aq.storage.protocol import (
+from aq.storage.answers import (
     MOST_LOOKED_AT,
     Answer,
     Aside,
@@ -28,14 +26,15 @@ from aq.storage.protocol import (
     Entry,
     Expiring,
     Floor,
-    Storage,
     StoredTask,
     TaskFilter,
     TaskPage,
-    Traits,
-    Unit,
     Window,
 )
+from aq.storage.before import STATUSES
+from aq.storage.changes import Unit
+from aq.storage.draft import MINUTE, Draft, Sequences
+from aq.storage.protocol import Storage, Traits
 from aq.storage.tables import Tables
 from aq.task import Environment, Queue, QueueKey, Status, Task
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
+from aq.storage.answers import Entry
 from aq.storage.before import Contender
-from aq.storage.protocol import Entry
 from aq.task import QueueKey, Status, Task
 
 _FIRST_LOOK: Final = 2

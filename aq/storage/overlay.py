@@ -7,17 +7,9 @@ from typing import Any, Final, TypeAlias
 from aq.apikey import ApiKey
 from aq.instants import Instant
 from aq.schedule import Schedule
+from aq.storage.answers import Reason
 from aq.storage.before import Before, QueueHead
-from aq.storage.protocol import (
-    Claim,
-    DropSchedule,
-    Forget,
-    PutKey,
-    PutQueue,
-    PutSchedule,
-    PutSetting,
-    Reason,
-)
+from aq.storage.changes import Claim, DropSchedule, Forget, PutKey, PutQueue, PutSchedule, PutSetting
 from aq.task import Environment, Queue, QueueKey
 
 UNTOUCHED: Final[Any] = object()

@@ -1,7 +1,8 @@
 """What a storage promises. Everything is said in domain types; no SQL, no files, no threads.
 
-The one write is `Storage.commit`. It takes *units*; a unit is a list of changes that is applied wholly or
-refused wholly. The rules below are numbered, and `aq.storage.conformance` quotes the numbers.
+The one write is `Storage.commit`. It takes *units*; a unit is a list of changes (`aq.storage.changes`) that
+is applied wholly or refused wholly. What comes back stands in `aq.storage.answers`. The rules below are
+numbered, and `aq.storage.conformance` quotes the numbers.
 
 Writing
  1. The units of one commit share a transaction and are applied in order, each seeing those before it; each
@@ -66,314 +67,26 @@ Truth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from aq.apikey import ApiKey
 from aq.instants import Instant
-from aq.outcome import ErrorType
 from aq.schedule import Schedule
-from aq.task import Attempt, Environment, Queue, QueueKey, Status, Task
-
-MOST_LOOKED_AT: Final = 10_000
-"""Tasks that a filtered list looks at for one page (rule 13)."""
-
-
-# -- changes ------------------------------------------------------------------------------------------------
-@frozen
-class Insert:
-    """A new task, in whatever status it has (a fresh task may be inserted already started)."""
-
-    task: Task
-    payload: bytes
-
-
-@frozen
-class Start:
-    """A pending task at this version becomes active: attempt + 1, version + 1, started_at = at."""
-
-    queue: QueueKey
-    id: str
-    version: int
-    at: Instant
-
-
-@frozen
-class Update:
-    """The task as it is now, where it was ``was`` and its version one lower."""
-
-    task: Task
-    was: Status
-
-
-@frozen
-class Record:
-    """An attempt that ended, for the history of a task; it travels in a unit with the task's Update."""
-
-    task_id: str
-    attempt: Attempt
-
-
-@frozen
-class Delete:
-    """A pending task, at whatever version, is gone."""
-
-    queue: QueueKey
-    id: str
-
-
-@frozen
-class PutQueue:
-    """A queue's policy; ``queue.counts`` is ignored."""
-
-    queue: Queue
-
-
-@frozen
-class DropQueue:
-    """The queue is gone."""
-
-    key: QueueKey
-
-
-@frozen
-class Sweep:
-    """The tasks of a queue that finished first, in one of these states and before that instant, are gone."""
-
-    key: QueueKey
-    limit: int
-    statuses: tuple[Status, ...] = (Status.COMPLETED, Status.FAILED)
-    finished_before: Instant | None = None
-
-
-@frozen
-class Purge:
-    """The first pending tasks of a queue, up to the sequence ``through``, are gone; not the ``spared``."""
-
-    key: QueueKey
-    limit: int
-    through: int
-    spared: frozenset[str] = frozenset()
-
-
-@frozen
-class Claim:
-    """A name within an environment is taken, by a request with this fingerprint that got this answer."""
-
-    environment: Environment
-    name: str
-    fingerprint: bytes
-    answer: bytes
-    expires_at: Instant
-
-
-@frozen
-class Forget:
-    """Claims that expired at or before ``before`` are gone, at most so many; answers how many."""
-
-    before: Instant
-    limit: int
-
-
-@frozen
-class PutKey:
-    """An API key, as it is now."""
-
-    key: ApiKey
-
-
-@frozen
-class PutSchedule:
-    """A schedule, as it is now."""
-
-    schedule: Schedule
-
-
-@frozen
-class DropSchedule:
-    """The schedule is gone; MISSING when it is not there."""
-
-    id: str
-
-
-@frozen
-class PutSetting:
-    """One named value of the service itself (a signing secret, a key's hash)."""
-
-    name: str
-    value: str
-
-
-Change: TypeAlias = (
-    Insert
-    | Start
-    | Update
-    | Record
-    | Delete
-    | PutQueue
-    | DropQueue
-    | Sweep
-    | Purge
-    | Claim
-    | Forget
-    | PutKey
-    | PutSchedule
-    | DropSchedule
-    | PutSetting
+from aq.storage.answers import (
+    Answer,
+    Backlog,
+    Claimed,
+    Expiring,
+    Floor,
+    StoredTask,
+    TaskFilter,
+    TaskPage,
+    Window,
 )
-Unit: TypeAlias = Sequence[Change]
-
-
-# -- answers ------------------------------------------------------------------------------------------------
-class Entry(NamedTuple):
-    """A waiting task, as little of it as scheduling needs."""
-
-    id: str
-    priority: int
-    due_at: Instant
-    version: int
-    destination: str
-    expires_at: Instant | None = None
-
-    @classmethod
-    def of(cls, task: Task) -> Entry:
-        """As much of a waiting task as scheduling needs."""
-        return cls(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
-
-
-class Reason(StrEnum):
-    """Why a unit was refused."""
-
-    MISSING = "missing"
-    EXISTS = "exists"
-    STATE = "state"
-    VERSION = "version"
-
-
-@frozen
-class Applied:
-    """The unit is in.
-
-    ``count`` is the number of tasks or claims that its Sweep, Purge and Forget deleted, ``removed`` the ids
-    of the tasks among them; ``started`` are the tasks that its Start changes made active, as they are now,
-    each with its payload; ``released`` is told by rule 16.
-    """
-
-    count: int = 0
-    started: Sequence[tuple[Task, bytes]] = ()
-    removed: Sequence[str] = ()
-    released: Sequence[Entry] = ()
-
-
-@frozen
-class Refused:
-    """The unit is out, and why."""
-
-    reason: Reason
-
-
-Answer: TypeAlias = Applied | Refused
-
-
-class Aside(NamedTuple):
-    """The first due tasks of a destination that is left out of a window, and whether there are no more."""
-
-    due: Sequence[Entry]
-    complete: bool
-
-
-@frozen
-class Window:
-    """The head of a queue's waiting tasks. ``*_complete`` says that there are no more than these."""
-
-    due: Sequence[Entry]
-    due_complete: bool
-    upcoming: Sequence[Entry]
-    upcoming_complete: bool
-    aside: Mapping[str, Aside] = {}
-
-
-@frozen
-class Expiring:
-    """Pending tasks whose time has run out, by (expires_at, id), and when the next one's does."""
-
-    tasks: Sequence[Task]
-    next_at: Instant | None
-
-
-@frozen
-class Backlog:
-    """How a queue's pending tasks stand at an instant."""
-
-    scheduled: int = 0
-    """Not yet due, exact to the minute."""
-    oldest_due_at: Instant | None = None
-    """The earliest due time among those that may be scheduled."""
-
-
-@frozen
-class Claimed:
-    """What a claim holds."""
-
-    fingerprint: bytes
-    answer: bytes
-
-
-@frozen
-class StoredTask:
-    """A task with all that is kept of it."""
-
-    task: Task
-    payload: bytes
-    attempts: Sequence[Attempt]
-
-
-@frozen
-class TaskFilter:
-    """Which tasks a list is of; None is "any"."""
-
-    environment: Environment = Environment.LIVE
-    queues: tuple[str, ...] | None = None
-    status: Status | None = None
-    tag: str | None = None
-    error_type: ErrorType | None = None
-    destination: str | None = None
-    created_after: Instant | None = None
-    """At that instant or later."""
-    created_before: Instant | None = None
-    """Earlier than that instant."""
-    finished_after: Instant | None = None
-    """At that instant or later."""
-    finished_before: Instant | None = None
-    """Earlier than that instant."""
-
-    @property
-    def counted(self) -> bool:
-        """Whether the counters of queues alone tell how many there are."""
-        return evolve(self, queues=None, status=None) == TaskFilter(self.environment)
-
-
-@frozen
-class TaskPage:
-    """One page of a list.
-
-    ``total`` is the number of tasks on all pages, None where it is not kept. ``more`` is the id to go on
-    from, None at the end; a page with ``more`` may be short, also empty (rule 13).
-    """
-
-    tasks: Sequence[Task]
-    total: int | None
-    more: str | None
-
-
-@frozen
-class Floor:
-    """What time and ids must stay above."""
-
-    now: Instant = 0
-    sequence: int = 0
+from aq.storage.changes import Unit
+from aq.task import Environment, Queue, QueueKey, Task
 
 
 @frozen

@@ -15,10 +15,11 @@ from sortedcontainers import SortedDict, SortedList  # type: ignore[import-untyp
 from aq.apikey import ApiKey
 from aq.instants import Instant, to_rfc3339
 from aq.schedule import Schedule
+from aq.storage.answers import Entry, Floor
 from aq.storage.before import Contender, QueueHead
+from aq.storage.changes import Claim
 from aq.storage.draft import MINUTE, Draft
 from aq.storage.ordering import LineName
-from aq.storage.protocol import Claim, Entry, Floor
 from aq.task import Attempt, Counts, Environment, Queue, QueueKey, Status, Task
 
 PRIORITIES: Final = range(10, 0, -1)

@@ -18,7 +18,7 @@ from aq.actors.holds import FOREVER, Holds
 from aq.actors.lanes import ASIDE, MOST_ASIDE
 from aq.instants import SECOND
 from aq.policy import QueuePolicy, RateLimit
-from aq.storage.protocol import Aside, Entry, Window
+from aq.storage.answers import Aside, Entry, Window
 
 WINDOW = 3
 HALF = SECOND // 2

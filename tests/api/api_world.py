@@ -14,7 +14,8 @@ from werkzeug.datastructures import Headers
 
 from aq.api.app import create_app
 from aq.delivery.protocol import Delivery, Runner
-from aq.engine import Engine, open_engine
+from aq.engine import Engine
+from aq.opening import open_engine
 from aq.outcome import Outcome
 from aq.storage.protocol import Storage
 from tests.api.contract import contract_of

@@ -10,7 +10,7 @@ import trio
 from aq.actors.services import Sizes
 from aq.errors import StorageCorruptError, StorageFullError
 from aq.storage import open_storage
-from aq.storage.protocol import Unit
+from aq.storage.changes import Unit
 from tests.api.api_world import URL, check_problem, open_api
 from tests.engine.storages import Faulty
 

@@ -9,7 +9,7 @@ import trio
 
 from aq.api.app import create_app
 from aq.apikey import Scope
-from aq.engine import open_engine
+from aq.opening import open_engine
 from aq.task import Environment
 from tests.api.api_world import KEY, SECRET, URL, Api, SteeredRunner, check_problem, open_api
 

@@ -15,8 +15,8 @@ from aq.api import queues, tasks
 from aq.api.body import JsonObject
 from aq.api.openapi.accepted import accepted
 from aq.api.query import checked
+from aq.apikey import NewKey
 from aq.errors import ValidationError
-from aq.keys import NewKey
 from aq.policy import QueuePolicy
 from aq.queues import Retry, changed
 from aq.rules import Rule, Text, structure

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from aq.api.app import create_app
-from aq.engine import open_engine
+from aq.opening import open_engine
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.rules import rules_of
 from aq.task import NewTask

@@ -36,6 +36,10 @@ class Known:
     reason: str | None = None
 
     @property
+    def times_out(self) -> float:
+        return self.began + self.timeout
+
+    @property
     def order(self) -> tuple[int, float, str]:
         return (-self.priority, self.due, self.id)
 

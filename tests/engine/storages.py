@@ -9,20 +9,19 @@ import trio
 from aq.apikey import ApiKey
 from aq.instants import Instant
 from aq.schedule import Schedule
-from aq.storage.protocol import (
+from aq.storage.answers import (
     Answer,
     Backlog,
     Claimed,
     Expiring,
     Floor,
-    Storage,
     StoredTask,
     TaskFilter,
     TaskPage,
-    Traits,
-    Unit,
     Window,
 )
+from aq.storage.changes import Unit
+from aq.storage.protocol import Storage, Traits
 from aq.task import Environment, Queue, QueueKey, Task
 
 

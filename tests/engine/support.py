@@ -14,12 +14,15 @@ import trio.testing
 from attrs import define, field
 
 from aq.delivery.protocol import Delivery
-from aq.engine import Engine, TaskView, open_engine
+from aq.engine import Engine, TaskView
 from aq.errors import StorageError
 from aq.instants import Instant
+from aq.opening import open_engine
 from aq.outcome import AttemptStatus, ErrorType, Outcome
+from aq.storage.answers import Answer
+from aq.storage.changes import Unit
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Answer, Storage, Unit
+from aq.storage.protocol import Storage
 from aq.task import Environment, NewTask, Task
 from tests.engine.storages import Faulty
 

@@ -15,8 +15,9 @@ from aq.engine import Engine
 from aq.errors import NotFoundError, StorageFullError
 from aq.instants import to_rfc3339
 from aq.outcome import Outcome
+from aq.storage.answers import TaskFilter
+from aq.storage.changes import Insert, Unit, Update
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Insert, TaskFilter, Unit, Update
 from aq.storage.sqlite import open_sqlite
 from aq.task import Environment, QueueKey, Status, Task
 from tests.engine.storages import Faulty

@@ -18,8 +18,9 @@ from aq.instants import Instant
 from aq.lifecycle import UNKNOWNS_FORGIVEN
 from aq.outcome import ErrorType, Outcome
 from aq.queues import Retry
+from aq.storage.answers import Answer, TaskFilter
+from aq.storage.changes import Unit
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Answer, TaskFilter, Unit
 from aq.storage.sqlite import open_sqlite
 from aq.task import Environment, FailureReason, NewTask, Status
 from tests.engine.storages import Faulty

@@ -14,7 +14,7 @@ import trio.testing
 
 from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery, Runner
-from aq.engine import FLUSH_SECONDS, MAX_INTAKE_BYTES, Engine, open_engine
+from aq.engine import MAX_INTAKE_BYTES, Engine
 from aq.errors import (
     ConflictError,
     DrainingError,
@@ -29,9 +29,12 @@ from aq.errors import (
     ValidationError,
 )
 from aq.instants import SECOND
+from aq.opening import FLUSH_SECONDS, open_engine
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.storage import open_storage
-from aq.storage.protocol import Insert, Storage, TaskFilter, Unit, Update
+from aq.storage.answers import TaskFilter
+from aq.storage.changes import Insert, Unit, Update
+from aq.storage.protocol import Storage
 from aq.task import Environment, JsonText, NewTask, Status
 from tests.engine.storages import Faulty
 
@@ -765,7 +768,7 @@ async def test_waiting_for_a_task_ends_when_it_is_deleted_or_the_engine_closes()
         await settled()
         assert ends == [NotFoundError]
     assert ends == [NotFoundError, DrainingError]
-    for late in (engine.put_setting("a", "b"), engine.submit(NewTask("q", URL))):
+    for late in (engine.keys.create("late"), engine.submit(NewTask("q", URL))):
         with pytest.raises(DrainingError):
             await late
 

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from aq.errors import NotFoundError
+from aq.storage.answers import TaskFilter
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import TaskFilter
 from aq.task import Environment, NewTask, Status
 from tests.engine.support import URL, Gate, Receiver, settled, submit, until_killed, up
 

@@ -15,8 +15,8 @@ from aq.engine import Engine
 from aq.instants import SECOND, to_rfc3339
 from aq.outcome import Outcome
 from aq.queues import Retry
+from aq.storage.changes import Insert, Start, Unit, Update
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Insert, Start, Unit, Update
 from aq.task import Environment, QueueKey
 from tests.engine.storages import Faulty
 from tests.engine.support import (

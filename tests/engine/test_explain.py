@@ -14,8 +14,8 @@ from aq.engine import Engine
 from aq.errors import NotFoundError, OverloadedError, StorageCorruptError, StorageFullError
 from aq.explanation import Explanation, Why
 from aq.instants import SECOND
+from aq.storage.changes import Unit
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Unit
 from aq.task import Environment, Task
 from tests.engine.storages import Faulty
 from tests.engine.support import (

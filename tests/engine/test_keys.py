@@ -17,9 +17,9 @@ import trio.testing
 import aq.keys
 from aq.actors.committer import Committer
 from aq.actors.patience import PAUSE
-from aq.apikey import ApiKey, Scope
+from aq.apikey import ApiKey, Scope, check_key, hash_key
 from aq.delivery.protocol import Delivery
-from aq.engine import Engine, open_engine
+from aq.engine import Engine
 from aq.errors import (
     ConflictError,
     DrainingError,
@@ -29,10 +29,12 @@ from aq.errors import (
     ValidationError,
 )
 from aq.instants import SECOND
-from aq.keys import check_key, hash_key, new_key
+from aq.keys import new_key
+from aq.opening import open_engine
 from aq.outcome import Outcome
 from aq.storage import open_storage
-from aq.storage.protocol import PutSetting, Storage, Unit
+from aq.storage.changes import PutSetting, Unit
+from aq.storage.protocol import Storage
 from aq.task import Environment
 from tests.engine.storages import Faulty
 

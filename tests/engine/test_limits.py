@@ -13,8 +13,8 @@ from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery
 from aq.instants import Instant
 from aq.outcome import Outcome
+from aq.storage.answers import Window
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Window
 from aq.storage.sqlite import open_sqlite
 from aq.task import QueueKey, Status
 from tests.engine.storages import Faulty

@@ -10,8 +10,9 @@ import trio.testing
 
 from aq.engine import Engine
 from aq.errors import NotFoundError
+from aq.storage.answers import TaskFilter
+from aq.storage.changes import Purge, Unit
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Purge, TaskFilter, Unit
 from aq.task import Environment, Status, Task
 from tests.engine.storages import Faulty
 from tests.engine.support import (

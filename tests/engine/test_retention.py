@@ -10,8 +10,9 @@ import trio
 from aq.actors import janitor
 from aq.engine import Engine
 from aq.errors import NotFoundError, StorageCorruptError, StorageFullError
+from aq.storage.answers import Applied, TaskFilter
+from aq.storage.changes import Change, Forget, Purge, Sweep, Unit
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Applied, Change, Forget, Purge, Sweep, TaskFilter, Unit
 from aq.task import Environment, NewTask, Status, Task
 from tests.engine.storages import Faulty
 from tests.engine.support import (

@@ -12,8 +12,9 @@ import trio
 from aq.errors import ConflictError, NotFoundError, UnavailableError
 from aq.outcome import AttemptStatus, ErrorType, Outcome
 from aq.queues import Retry
+from aq.storage.answers import TaskFilter, TaskPage
+from aq.storage.changes import Purge, PutQueue, Unit, Update
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Purge, PutQueue, TaskFilter, TaskPage, Unit, Update
 from aq.task import Environment, Status
 from tests.engine.storages import Faulty
 from tests.engine.support import (

@@ -35,18 +35,9 @@ from aq.policy import QueuePolicy
 from aq.schedule import CatchUp, Schedule
 from aq.schedules import Schedules
 from aq.storage import open_storage
-from aq.storage.protocol import (
-    Applied,
-    Change,
-    DropSchedule,
-    Insert,
-    PutQueue,
-    PutSchedule,
-    Refused,
-    Storage,
-    TaskFilter,
-    Update,
-)
+from aq.storage.answers import Applied, Refused, TaskFilter
+from aq.storage.changes import Change, DropSchedule, Insert, PutQueue, PutSchedule, Update
+from aq.storage.protocol import Storage
 from aq.task import Environment, NewTask, Queue, QueueKey, Status, Task
 
 URL = "http://receiver.example/"

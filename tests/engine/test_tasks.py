@@ -10,8 +10,9 @@ import trio
 from attrs import define
 
 from aq.errors import ConflictError, ValidationError
+from aq.storage.answers import Floor, TaskFilter
+from aq.storage.changes import Insert
 from aq.storage.memory import MemoryStorage
-from aq.storage.protocol import Floor, Insert, TaskFilter
 from aq.task import NewTask, Status
 from tests.engine.storages import Faulty
 from tests.engine.support import EPOCH, URL, Gate, Receiver, settled, submit, up, wait_for

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from aq.cli import main
 from aq.delivery.protocol import Delivery
-from aq.engine import open_engine
+from aq.opening import open_engine
 from aq.outcome import Outcome
 from aq.task import NewTask
 

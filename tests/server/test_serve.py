@@ -11,9 +11,9 @@ from pathlib import Path
 
 import trio
 
-from aq.keys import hash_key
+from aq.apikey import hash_key
 from aq.storage import open_storage
-from aq.storage.protocol import PutSetting
+from aq.storage.changes import PutSetting
 from tests.server.serve_world import KEY, client, holding_target, running, serving
 
 DATABASE = "sqlite:///aq.db"

@@ -14,7 +14,7 @@ from aq.lifecycle import ended, expired, revived, started
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.policy import QueuePolicy, RateLimit
 from aq.schedule import CatchUp, Overlap, Schedule
-from aq.storage.protocol import (
+from aq.storage.changes import (
     Change,
     Claim,
     Delete,

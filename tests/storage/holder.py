@@ -7,7 +7,7 @@ import sys
 import trio
 
 from aq.storage import open_storage
-from aq.storage.protocol import PutSetting
+from aq.storage.changes import PutSetting
 
 
 async def main(url: str) -> None:

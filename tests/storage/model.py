@@ -15,20 +15,28 @@ from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.lifecycle import started
 from aq.schedule import Schedule
-from aq.storage.protocol import (
+from aq.storage.answers import (
     Answer,
     Applied,
     Aside,
     Backlog,
-    Change,
-    Claim,
     Claimed,
-    Delete,
-    DropQueue,
-    DropSchedule,
     Entry,
     Expiring,
     Floor,
+    Reason,
+    Refused,
+    StoredTask,
+    TaskFilter,
+    TaskPage,
+    Window,
+)
+from aq.storage.changes import (
+    Change,
+    Claim,
+    Delete,
+    DropQueue,
+    DropSchedule,
     Forget,
     Insert,
     Purge,
@@ -36,17 +44,11 @@ from aq.storage.protocol import (
     PutQueue,
     PutSchedule,
     PutSetting,
-    Reason,
     Record,
-    Refused,
     Start,
-    StoredTask,
     Sweep,
-    TaskFilter,
-    TaskPage,
     Unit,
     Update,
-    Window,
 )
 from aq.task import Attempt, Counts, Environment, Queue, QueueKey, Status, Task
 

@@ -13,7 +13,9 @@ import pytest
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
 from aq.storage import open_storage
-from aq.storage.protocol import Applied, Backlog, Change, PutQueue, Storage, TaskFilter, Unit
+from aq.storage.answers import Applied, Backlog, TaskFilter
+from aq.storage.changes import Change, PutQueue, Unit
+from aq.storage.protocol import Storage
 from aq.task import Environment, Queue, Status, Task, destination_of
 
 from .deeds import KEYS, SECOND, TAGS, URLS, Deed

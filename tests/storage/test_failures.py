@@ -14,22 +14,10 @@ from attrs import evolve
 
 from aq.errors import StorageCorruptError, StorageError, StorageFullError, StorageUnavailableError
 from aq.policy import QueuePolicy
+from aq.storage.answers import Answer, Applied, StoredTask, TaskFilter
+from aq.storage.changes import Insert, PutQueue, PutSetting, Record, Start, Sweep, Unit, Update
 from aq.storage.conformance.bench import FAILED, MAIL, NOW, Bench, finished
-from aq.storage.protocol import (
-    Answer,
-    Applied,
-    Insert,
-    PutQueue,
-    PutSetting,
-    Record,
-    Start,
-    Storage,
-    StoredTask,
-    Sweep,
-    TaskFilter,
-    Unit,
-    Update,
-)
+from aq.storage.protocol import Storage
 from aq.storage.sqlite import open_sqlite, statements, writer
 from aq.storage.sqlite.connection import StdlibConnection
 from aq.storage.sqlite.lists import Walk, page_text

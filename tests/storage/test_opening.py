@@ -17,8 +17,10 @@ from aq.ids import sequence_of
 from aq.outcome import ErrorType
 from aq.policy import Backoff, QueuePolicy
 from aq.storage import open_storage
+from aq.storage.answers import Applied, Backlog, TaskFilter
+from aq.storage.changes import PutSetting, Start, Sweep
 from aq.storage.conformance.bench import MAIL, MINUTE, NOW, SANDBOX, Bench, entry
-from aq.storage.protocol import Applied, Backlog, PutSetting, Start, Sweep, TaskFilter, Traits
+from aq.storage.protocol import Traits
 from aq.storage.sqlite import open_sqlite, writer
 from aq.storage.sqlite.connection import StdlibConnection
 from aq.storage.sqlite.schema import APPLICATION_ID, CHECKED_AT_OPEN, WAL_LIMIT, migrations

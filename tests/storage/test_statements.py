@@ -13,8 +13,9 @@ import pytest
 from aq.lifecycle import started
 from aq.outcome import Outcome
 from aq.storage import open_storage
+from aq.storage.answers import Applied, Aside, Entry, TaskFilter
+from aq.storage.changes import Change, Insert, Start
 from aq.storage.conformance.bench import MAIL, NOW, SANDBOX, Bench, end_of, finished
-from aq.storage.protocol import Applied, Aside, Change, Entry, Insert, Start, TaskFilter
 from aq.storage.sqlite import bulk, lists, open_sqlite, statements
 from aq.storage.sqlite import tasks as writing
 from aq.storage.sqlite.bulk import Bulk

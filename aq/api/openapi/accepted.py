@@ -9,7 +9,7 @@ from aq.api.openapi import words
 from aq.api.openapi.shapes import Schema, described, ref
 from aq.api.queues import PURGE
 from aq.api.tasks import MOST_IN_A_BATCH
-from aq.keys import NewKey
+from aq.apikey import NewKey
 from aq.policy import QueuePolicy, RateLimit
 from aq.queues import Retry
 from aq.rules import QUEUE_NAME, Rule, nullable, object_schema

@@ -19,9 +19,8 @@ from aq.api.openapi.shapes import (
     text,
     word,
 )
-from aq.apikey import Scope
+from aq.apikey import KeyEnvironment, Scope
 from aq.explanation import Why
-from aq.keys import KeyEnvironment
 from aq.outcome import AttemptStatus, ErrorType
 from aq.policy import QueuePolicy
 from aq.rules import rules_of

@@ -12,21 +12,9 @@ from aq.instants import Instant
 from aq.lifecycle import ended
 from aq.outcome import AttemptStatus, ErrorType, Outcome, Timing
 from aq.policy import QueuePolicy
-from aq.storage.protocol import (
-    Answer,
-    Applied,
-    Change,
-    Entry,
-    Insert,
-    PutQueue,
-    Reason,
-    Record,
-    Refused,
-    Storage,
-    StoredTask,
-    TaskFilter,
-    Update,
-)
+from aq.storage.answers import Answer, Applied, Entry, Reason, Refused, StoredTask, TaskFilter
+from aq.storage.changes import Change, Insert, PutQueue, Record, Update
+from aq.storage.protocol import Storage
 from aq.task import Attempt, Counts, Environment, Queue, QueueKey, Status, Task
 
 Factory: TypeAlias = Callable[[], AbstractAsyncContextManager[Storage]]

@@ -9,21 +9,9 @@ from attrs import evolve
 
 from aq.apikey import ApiKey, Scope
 from aq.schedule import CatchUp, Overlap, Schedule
+from aq.storage.answers import Applied, Claimed, Reason, Refused
+from aq.storage.changes import Change, Claim, DropSchedule, Forget, Insert, PutKey, PutSchedule, PutSetting
 from aq.storage.conformance.bench import MAIL, NOW, SECOND, Bench, Case, Factory, expect
-from aq.storage.protocol import (
-    Applied,
-    Change,
-    Claim,
-    Claimed,
-    DropSchedule,
-    Forget,
-    Insert,
-    PutKey,
-    PutSchedule,
-    PutSetting,
-    Reason,
-    Refused,
-)
 from aq.task import Environment
 
 LIVE: Final = Environment.LIVE

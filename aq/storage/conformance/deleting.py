@@ -9,6 +9,8 @@ from aq.ids import sequence_of
 from aq.lifecycle import started
 from aq.outcome import Outcome
 from aq.policy import QueuePolicy
+from aq.storage.answers import Answer, Applied, Reason, Refused, TaskFilter
+from aq.storage.changes import Delete, DropQueue, DropSchedule, Insert, Purge, PutQueue, Start, Sweep
 from aq.storage.conformance.bench import (
     FAILED,
     IMAGES,
@@ -21,21 +23,6 @@ from aq.storage.conformance.bench import (
     end_of,
     expect,
     finished,
-)
-from aq.storage.protocol import (
-    Answer,
-    Applied,
-    Delete,
-    DropQueue,
-    DropSchedule,
-    Insert,
-    Purge,
-    PutQueue,
-    Reason,
-    Refused,
-    Start,
-    Sweep,
-    TaskFilter,
 )
 from aq.task import Clearing, Counts, Queue, Status, Task
 

@@ -10,23 +10,11 @@ from attrs import evolve
 from aq.ids import sequence_of
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy, RateLimit
+from aq.storage.answers import Applied, Claimed, Reason, Refused
+from aq.storage.changes import DropSchedule, Forget, Insert, PutKey, PutQueue, PutSchedule, PutSetting, Start
 from aq.storage.conformance.bench import MAIL, MINUTE, NOW, SANDBOX, SECOND, Bench, Case, Factory, expect
 from aq.storage.conformance.claims import CLAIM, KEY, LIVE, PLAIN_KEY, PLAIN_SCHEDULE, SCHEDULE
-from aq.storage.protocol import (
-    Applied,
-    Claimed,
-    DropSchedule,
-    Forget,
-    Insert,
-    PutKey,
-    PutQueue,
-    PutSchedule,
-    PutSetting,
-    Reason,
-    Refused,
-    Start,
-    Storage,
-)
+from aq.storage.protocol import Storage
 from aq.task import Clearing, Counts, FailureReason, Method, Options, Queue, Revival, Status, Task
 
 EVERY_OPTION: Final = Options(

@@ -7,6 +7,8 @@ from random import Random
 from typing import Any, Final
 
 from aq.outcome import ErrorType
+from aq.storage.answers import MOST_LOOKED_AT, TaskFilter
+from aq.storage.changes import Insert
 from aq.storage.conformance.bench import (
     IMAGES,
     MAIL,
@@ -18,7 +20,7 @@ from aq.storage.conformance.bench import (
     Factory,
     expect,
 )
-from aq.storage.protocol import MOST_LOOKED_AT, Insert, Storage, TaskFilter
+from aq.storage.protocol import Storage
 from aq.task import Environment, Options, Status, Task
 
 LIVE: Final = Environment.LIVE

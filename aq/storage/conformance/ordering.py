@@ -10,6 +10,8 @@ from attrs import evolve
 from aq.lifecycle import ended, expired, revived, started
 from aq.outcome import Outcome
 from aq.policy import QueuePolicy
+from aq.storage.answers import Answer, Applied, Reason, Refused
+from aq.storage.changes import Change, Delete, Insert, Purge, Record, Start, Update
 from aq.storage.conformance.bench import (
     FAILED,
     IMAGES,
@@ -22,19 +24,6 @@ from aq.storage.conformance.bench import (
     entry,
     expect,
     finished,
-)
-from aq.storage.protocol import (
-    Answer,
-    Applied,
-    Change,
-    Delete,
-    Insert,
-    Purge,
-    Reason,
-    Record,
-    Refused,
-    Start,
-    Update,
 )
 from aq.task import Status, Task
 

@@ -11,6 +11,8 @@ from aq.errors import StorageError
 from aq.ids import sequence_of
 from aq.lifecycle import ended, started
 from aq.policy import QueuePolicy
+from aq.storage.answers import TaskFilter
+from aq.storage.changes import Delete, Insert, Record, Start, Update
 from aq.storage.conformance.bench import (
     FAILED,
     IMAGES,
@@ -21,14 +23,6 @@ from aq.storage.conformance.bench import (
     Case,
     Factory,
     expect,
-)
-from aq.storage.protocol import (
-    Delete,
-    Insert,
-    Record,
-    Start,
-    TaskFilter,
-    Update,
 )
 from aq.task import Environment, Status
 

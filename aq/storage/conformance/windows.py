@@ -10,6 +10,8 @@ from attrs import evolve
 
 from aq.lifecycle import started
 from aq.policy import QueuePolicy
+from aq.storage.answers import Aside, Backlog, Window
+from aq.storage.changes import Delete, DropQueue, Purge, PutQueue, Start, Update
 from aq.storage.conformance.bench import (
     CALLBACKS,
     IMAGES,
@@ -23,17 +25,6 @@ from aq.storage.conformance.bench import (
     Factory,
     entry,
     expect,
-)
-from aq.storage.protocol import (
-    Aside,
-    Backlog,
-    Delete,
-    DropQueue,
-    Purge,
-    PutQueue,
-    Start,
-    Update,
-    Window,
 )
 from aq.task import Environment, Queue, QueueKey, Status, Task
 

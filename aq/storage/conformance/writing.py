@@ -12,6 +12,8 @@ from aq.ids import sequence_of
 from aq.lifecycle import started
 from aq.outcome import Outcome
 from aq.policy import Backoff, QueuePolicy
+from aq.storage.answers import Answer, Applied, Reason, Refused, StoredTask
+from aq.storage.changes import Delete, DropQueue, Insert, PutQueue, PutSetting, Record, Start, Sweep, Update
 from aq.storage.conformance.bench import (
     FAILED,
     IMAGES,
@@ -23,22 +25,6 @@ from aq.storage.conformance.bench import (
     Factory,
     expect,
     finished,
-)
-from aq.storage.protocol import (
-    Answer,
-    Applied,
-    Delete,
-    DropQueue,
-    Insert,
-    PutQueue,
-    PutSetting,
-    Reason,
-    Record,
-    Refused,
-    Start,
-    StoredTask,
-    Sweep,
-    Update,
 )
 from aq.task import Clearing, Counts, Environment, Queue, QueueKey, Revival, Status
 

@@ -24,7 +24,7 @@ from aq.apikey import ApiKey
 from aq.errors import StorageError
 from aq.instants import Instant
 from aq.schedule import Schedule
-from aq.storage.protocol import (
+from aq.storage.answers import (
     Answer,
     Backlog,
     Claimed,
@@ -33,10 +33,10 @@ from aq.storage.protocol import (
     StoredTask,
     TaskFilter,
     TaskPage,
-    Traits,
-    Unit,
     Window,
 )
+from aq.storage.changes import Unit
+from aq.storage.protocol import Traits
 from aq.storage.sqlite import reads
 from aq.storage.sqlite.audit import audit
 from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection

@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 
 from aq.instants import Instant
 from aq.storage.before import RANK, Contender, Head, QueueHead
+from aq.storage.changes import Claim, Delete, Insert, Record, Start, Unit, Update
 from aq.storage.draft import Sequences
-from aq.storage.protocol import Claim, Delete, Insert, Record, Start, Unit, Update
 from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.rows import (

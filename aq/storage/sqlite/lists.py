@@ -10,8 +10,8 @@ from attrs import frozen
 
 from aq.ids import sequence_of
 from aq.instants import Instant
+from aq.storage.answers import MOST_LOOKED_AT, TaskFilter, TaskPage
 from aq.storage.before import RANK
-from aq.storage.protocol import MOST_LOOKED_AT, TaskFilter, TaskPage
 from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.rows import ENVIRONMENT_RANK, task_of
 from aq.storage.sqlite.statements import (

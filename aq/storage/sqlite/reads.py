@@ -14,8 +14,8 @@ from aq.apikey import ApiKey
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.schedule import Schedule
+from aq.storage.answers import Backlog, Claimed, Expiring, Floor, StoredTask, Window
 from aq.storage.draft import MINUTE
-from aq.storage.protocol import Backlog, Claimed, Expiring, Floor, StoredTask, Window
 from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite import windows
 from aq.storage.sqlite.connection import Connection

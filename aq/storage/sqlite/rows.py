@@ -15,8 +15,9 @@ from aq.outcome import AttemptStatus, ErrorType, Timing
 from aq.policy import QueuePolicy
 from aq.rules import structure, unstructure
 from aq.schedule import Schedule
+from aq.storage.answers import Entry
 from aq.storage.before import RANK, STATUSES, Contender
-from aq.storage.protocol import Claim, Entry
+from aq.storage.changes import Claim
 from aq.task import (
     NO_OPTIONS,
     Attempt,

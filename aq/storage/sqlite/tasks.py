@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import Any, Final
 
+from aq.storage.answers import Answer, Applied
 from aq.storage.draft import Draft
-from aq.storage.protocol import Answer, Applied
 from aq.storage.sqlite import bulk
 from aq.storage.sqlite.before import QueueRow, StoredBefore
 from aq.storage.sqlite.connection import Connection

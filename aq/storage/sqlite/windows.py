@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from aq.instants import Instant
-from aq.storage.protocol import Aside, Entry, Window
+from aq.storage.answers import Aside, Entry, Window
 from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.statements import given

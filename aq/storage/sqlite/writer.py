@@ -11,8 +11,9 @@ from attrs import frozen
 
 from aq.errors import AsyncQueueError, StorageUnavailableError
 from aq.instants import Instant
+from aq.storage.answers import Answer
+from aq.storage.changes import Unit
 from aq.storage.draft import Draft, QueueHead, Sequences
-from aq.storage.protocol import Answer, Unit
 from aq.storage.sqlite import bulk
 from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite.before import Named, QueueRow, StoredBefore
