@@ -16,17 +16,16 @@ leaves it out; order holds among the rest. A rate limit, a full queue or a pause
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from aq.actors.bucket import TokenBucket
+from aq.actors.gate import Gate
 from aq.actors.heap import Spilling, due_order, running_order
 from aq.actors.holds import FOREVER, Holds
 from aq.actors.lanes import ASIDE, MOST_ASIDE, Lanes
 from aq.instants import Instant
-from aq.policy import QueuePolicy, RateLimit
+from aq.policy import QueuePolicy
 from aq.storage.answers import Entry, Window
 
 
@@ -56,18 +55,16 @@ class Agenda:
     """
 
     def __init__(self, *, window: int, holds: Holds, now: Instant) -> None:
-        self.running: dict[str, str] = {}
+        self._gate = Gate(holds)
+        self.running = self._gate.running
         """The destination of each task that has a slot."""
         self._window = window
         self._holds = holds
-        self._held = holds.held
         self._heard = holds.changes
         self._ready = Spilling(running_order, window)
         self._delayed = Spilling(due_order, window)
-        self._lanes = Lanes(self._ready, window, self._blocked_until)
+        self._lanes = Lanes(self._ready, window, self._gate.blocked_until)
         self._aside = self._lanes.by_destination
-        self._busy: Counter[str] | None = None
-        self._bucket: TokenBucket | None = None
         self._stale = True
         self._untouched = False
         self._left_out: frozenset[str] = frozenset()
@@ -85,11 +82,6 @@ class Agenda:
         horizons = self._ready.horizon is not None or self._delayed.horizon is not None
         return self._stale or horizons or self._lanes.spilled
 
-    @property
-    def free_slots(self) -> int:
-        free = self._slots - len(self.running)
-        return free if free > 0 else 0
-
     def at_rest(self, now: Instant) -> bool:
         """Nothing waits or runs, and the rate limit has forgotten the past: a successor would do the same."""
         rests_at = self.rests_at(now)
@@ -97,19 +89,17 @@ class Agenda:
 
     def rests_at(self, now: Instant) -> Instant | None:
         """When it will be `at_rest` by time alone; None for "not before something happens"."""
-        if self.running or self.waiting or self.spilled:
-            return None
-        return now if self._bucket is None else max(now, self._bucket.full_at())
+        return None if self.waiting or self.spilled else self._gate.rests_at(now)
 
     def explain(self, entry: Entry, now: Instant) -> Standing:
         """Where a waiting task stands, whether it is in memory or not. Looks at every task in memory."""
-        place, bucket = running_order(entry), self._bucket
+        place, gate, token_at = running_order(entry), self._gate, self._gate.token_at(now)
         return Standing(
-            paused=self._policy.paused,
-            waits_for_slot=len(self.running) >= self._policy.concurrency,
-            token_at=None if bucket is None or bucket.available(now) else bucket.next_at(now),
+            paused=gate.policy.paused,
+            waits_for_slot=len(self.running) >= gate.policy.concurrency,
+            token_at=None if token_at <= now else token_at,
             held_until=self._holds.blocked_until(entry.destination, now),
-            destination_full=self._is_full(entry.destination),
+            destination_full=gate.is_full(entry.destination),
             ahead=sum(running_order(e) < place and e.id != entry.id for e in self._competing(now)),
             ahead_is_exact=self._knows_all_before(entry, now),
         )
@@ -117,16 +107,12 @@ class Agenda:
     # -- what changes ---------------------------------------------------------------------------------------
     def adopt(self, policy: QueuePolicy, now: Instant) -> None:
         """This policy holds from now on, for what waits already too."""
-        self._policy = policy
-        self._slots = 0 if policy.paused else policy.concurrency
-        self._adopt_rate(policy.rate_limit, now)
-        self._busy = None if policy.destination_concurrency is None else Counter(self.running.values())
+        self._gate.adopt(policy, now)
         self._lanes.doubt_all()
 
     def idle_since(self, instant: Instant) -> None:
         """Nothing was started since then: the rate limit need not wait for more."""
-        if self._bucket is not None:
-            self._bucket.idle_since(instant)
+        self._gate.idle_since(instant)
 
     def invalidate(self) -> None:
         """Memory may differ from storage: load again before the next start."""
@@ -161,11 +147,8 @@ class Agenda:
 
     def finish(self, task_id: str) -> None:
         """The slot of a task is free again."""
-        destination = self.running.pop(task_id, None)
-        if destination is not None and self._busy is not None:
-            self._busy[destination] -= 1
-            if not self._busy[destination]:
-                del self._busy[destination]
+        destination = self._gate.leave(task_id)
+        if destination is not None:
             self._lanes.doubt(destination)
 
     # -- loading --------------------------------------------------------------------------------------------
@@ -174,14 +157,13 @@ class Agenda:
 
         Asked again after a load it may say yes again: when the load showed more destinations to leave out.
         """
-        if self._most(now) <= 0:
+        if self._gate.most(now) <= 0:
             return False
         if self._aside:
             self._settle(now)
         if self._is_outdated(now):
             return True
-        plain = self._busy is None and not self._aside and not self._held
-        return not (plain and self._ready.horizon is None) and self._has_run_dry(now)
+        return not (self._plain and self._ready.horizon is None) and self._has_run_dry(now)
 
     def aside(self) -> Sequence[str]:
         """The destinations to leave out of the next load, at most `MOST_ASIDE`.
@@ -192,7 +174,7 @@ class Agenda:
         """
         lanes = self._aside.items()
         blocked = [destination for destination, lane in lanes if not lane.open]
-        if self._busy is not None:
+        if self._gate.capped:
             blocked += [destination for destination, lane in lanes if lane.open]
         return blocked[:MOST_ASIDE]
 
@@ -217,7 +199,7 @@ class Agenda:
     # -- starting -------------------------------------------------------------------------------------------
     def startable(self, now: Instant) -> int:
         """How many `start` would give at most, were there room for all; 0 when it would give none."""
-        most = self._most(now)
+        most = self._gate.most(now)
         if most <= 0:
             return 0
         self._surface(now)
@@ -230,16 +212,14 @@ class Agenda:
 
         What must not start any more, because its time has run out, is dropped: its end is for others to put.
         """
-        room = min(room, self._most(now))
+        room = min(room, self._gate.most(now))
         if room <= 0:
             return []
         self._surface(now)
-        plain = self._busy is None and not self._aside and not self._held
-        started = self._take_plainly(now, room) if plain else self._take(now, room)
+        started = self._take_plainly(now, room) if self._plain else self._take(now, room)
         if started:
             self._untouched = False
-            if self._bucket is not None:
-                self._bucket.take(now, len(started))
+            self._gate.spend(len(started), now)
         return started
 
     def wake_at(self, now: Instant) -> Instant | None:
@@ -247,27 +227,19 @@ class Agenda:
 
         Now only if `needs_load` says so.
         """
-        if not self.free_slots:
+        if not self._gate.free_slots:
             return None
         first = self._look(now)
-        token_at = now if self._bucket is None else self._bucket.next_at(now)
+        token_at = self._gate.token_at(now)
         if token_at > now:
             return self._wake_for_token(token_at, first, now)
         return now if self.needs_load(now) else self._next_change()
 
     # -- in parts -------------------------------------------------------------------------------------------
-    def _adopt_rate(self, limit: RateLimit | None, now: Instant) -> None:
-        if limit is None:
-            self._bucket = None
-        elif self._bucket is None:
-            self._bucket = TokenBucket(limit, now)
-        else:
-            self._bucket.adopt(limit, now)
-
-    def _most(self, now: Instant) -> int:
-        """How many may start now, whatever waits; below 0 when too many run already."""
-        free = self._slots - len(self.running)
-        return free if self._bucket is None else min(free, self._bucket.available(now))
+    @property
+    def _plain(self) -> bool:
+        """Only order counts: no destination stands aside or is to."""
+        return self._gate.indifferent and not self._aside
 
     def _is_outdated(self, now: Instant) -> bool:
         """Whether storage may have due tasks that come before those in memory."""
@@ -282,13 +254,6 @@ class Agenda:
             return True
         lacking = self._ready.horizon is not None or bool(self._lanes.starved)
         return lacking and not (self._untouched and frozenset(self.aside()) == self._left_out)
-
-    def _is_full(self, destination: str) -> bool:
-        most = self._policy.destination_concurrency
-        return self._busy is not None and most is not None and self._busy[destination] >= most
-
-    def _blocked_until(self, destination: str, now: Instant) -> Instant | None:
-        return FOREVER if self._is_full(destination) else self._holds.blocked_until(destination, now)
 
     def _add_beside(self, entry: Entry) -> None:
         """A due task, where there may be lanes."""
@@ -323,7 +288,7 @@ class Agenda:
 
         None when there is none, and when storage may have one that comes before.
         """
-        ready = self._ready.heap
+        ready, gate = self._ready.heap, self._gate
         while True:
             entry = ready.peek()
             if self._aside:
@@ -333,9 +298,7 @@ class Agenda:
                 return None
             if (expires_at := entry.expires_at) is not None and expires_at <= now:
                 self._drop(entry)
-            elif (self._busy is not None or self._held) and (
-                self._blocked_until(entry.destination, now) is not None
-            ):
+            elif not gate.indifferent and gate.blocked_until(entry.destination, now) is not None:
                 self._step_aside(entry)
             else:
                 return None if self._aside and self._lacks_earlier(entry) else entry
@@ -377,12 +340,8 @@ class Agenda:
         return taken
 
     def _begin(self, entry: Entry, now: Instant) -> None:
-        self.running[entry.id] = entry.destination
+        self._gate.enter(entry, now)
         self._drop(entry)
-        if self._busy is not None:
-            self._busy[entry.destination] += 1
-        if self._held:
-            self._holds.starting(entry.destination, entry.id, now)
 
     def _wake_for_token(self, token_at: Instant, first: Entry | None, now: Instant) -> Instant | None:
         """Nothing can start before there is a token, whatever happens until then."""
@@ -408,7 +367,7 @@ class Agenda:
                 if entry.due_at > now or (entry.expires_at is not None and entry.expires_at <= now):
                     continue
                 if entry.destination not in blocked:
-                    until = self._blocked_until(entry.destination, now)
+                    until = self._gate.blocked_until(entry.destination, now)
                     blocked[entry.destination] = until is not None
                 if not blocked[entry.destination]:
                     yield entry
@@ -421,6 +380,6 @@ class Agenda:
         horizons += [
             lane.tasks.horizon
             for destination, lane in self._aside.items()
-            if self._blocked_until(destination, now) is None
+            if self._gate.blocked_until(destination, now) is None
         ]
         return all(horizon is None or place <= horizon for horizon in horizons)
