@@ -42,6 +42,8 @@ class Attempts:
         self._desk = desk
         self._arrivals = arrivals
         self._ends = ends
+        self.places = 0
+        """Taken of the engine's capacity."""
         self.stopping = False
         """Set once: what starts from then on will be found active, and repeated."""
 
@@ -49,9 +51,10 @@ class Attempts:
         """Start what the agenda says, as far as there are places. A fresh task starts as it is written."""
         desk, capacity = self._desk, self._desk.services.capacity
         room = capacity.claim(desk.key, desk.agenda.startable(now), desk.outbox.wake)
+        self.places += room
         entries = desk.agenda.start(now, room)
         if len(entries) < room:
-            capacity.release(room - len(entries))
+            self._give_back(room - len(entries))
         for entry in entries:
             if not self._arrivals.start(entry.id, now, self._begun_fresh):
                 start = Start(desk.key, entry.id, entry.version, now)
@@ -153,4 +156,8 @@ class Attempts:
 
     def _free_slot(self, task_id: str) -> None:
         self._desk.agenda.finish(task_id)
-        self._desk.services.capacity.release()
+        self._give_back(1)
+
+    def _give_back(self, places: int) -> None:
+        self.places -= places
+        self._desk.services.capacity.release(places)

@@ -85,13 +85,26 @@ class Committer:
         except trio.WouldBlock:
             await self._send.send(write)
 
-    async def commit(self, unit: Unit, *, insists: bool = True) -> Answer:
+    async def commit(
+        self, unit: Unit, *, insists: bool = True, then: Callable[[Applied], object] = lambda answer: None
+    ) -> Answer:
         """Send a unit and wait for its answer.
 
-        An empty unit is a barrier: when it is answered, all that was sent before it is settled.
+        ``then`` is called in the moment in which the unit is known to be applied, also when whoever waits has
+        been cancelled meanwhile; it must not block or raise. An empty unit is a barrier: when it is answered,
+        all that was sent before it is settled.
         """
         reply = Reply[Answer]()
-        await self.write(Write(unit, lambda answer: _into(reply, answer), insists))
+
+        def settle(answer: Answer | Exception) -> None:
+            if isinstance(answer, Exception):
+                reply.fail(answer)
+                return
+            if isinstance(answer, Applied):
+                then(answer)
+            reply.set(answer)
+
+        await self.write(Write(unit, settle, insists))
         return await reply.wait()
 
     def when_writable(self, key: QueueKey, wake: Callable[[], None]) -> None:
@@ -170,10 +183,3 @@ def _passed(barriers: Sequence[Write]) -> list[Write]:
     for barrier in barriers:
         barrier.settle(Applied())
     return []
-
-
-def _into(reply: Reply[Answer], answer: Answer | Exception) -> None:
-    if isinstance(answer, Exception):
-        reply.fail(answer)
-    else:
-        reply.set(answer)

@@ -36,6 +36,10 @@ def nothing_else(tasks: Sequence[Task]) -> Sequence[Change]:
     return ()
 
 
+def nobody_else(tasks: Sequence[Task]) -> None:
+    """Only the supervisors are told."""
+
+
 class Intake:
     """Writes tasks past the supervisors, which are told of them once they are durable."""
 
@@ -49,12 +53,15 @@ class Intake:
         news: Sequence[NewTask],
         *,
         also: Callable[[Sequence[Task]], Sequence[Change]] = nothing_else,
+        then: Callable[[Sequence[Task]], object] = nobody_else,
         traceparent: str | None = None,
         schedule_id: str | None = None,
         slot: Instant | None = None,
     ) -> Sequence[Task]:
         """Accept all of the tasks, in order, in one unit with what ``also`` makes of them; or none.
 
+        ``then`` is called once they are durable, as the supervisors are told then: whether the caller still
+        waits or not.
         Raises RefusedError when ``also`` was refused; ValidationError naming fields as ``tasks[2].run_at``;
         UnavailableError when they were not accepted for now (OverloadedError, QuarantinedError and its other
         kinds).
@@ -65,9 +72,14 @@ class Intake:
             for key in dict.fromkeys(task.queue for task in tasks):
                 await self._ensure(key)
             inserts = [Insert(task, new.payload) for task, new in zip(tasks, news, strict=True)]
-            answer = await self._services.committer.commit([*also(tasks), *inserts], insists=False)
-            if isinstance(answer, Applied):
+
+            def tell(answer: Applied, tasks: Sequence[Task] = tasks) -> None:
                 self._tell(tasks, answer.released)
+                then(tasks)
+
+            unit = [*also(tasks), *inserts]
+            answer = await self._services.committer.commit(unit, insists=False, then=tell)
+            if isinstance(answer, Applied):
                 return tasks
             refused = answer
             if refused.reason in (Reason.EXISTS, Reason.VERSION):

@@ -17,7 +17,7 @@ from aq.ids import first_sequence_at
 from aq.instants import Instant, from_seconds
 from aq.policy import QueuePolicy
 from aq.storage.answers import Applied
-from aq.storage.changes import Forget, Purge, Sweep
+from aq.storage.changes import DropQueue, Forget, Purge, Sweep
 from aq.task import Environment, Queue, QueueKey, Status
 
 EVERY: Final = 30.0
@@ -49,7 +49,13 @@ class Janitor:
     async def round(self) -> None:
         """Everything that is over its time by now."""
         storage, policies = self._services.storage, self._services.policies
-        for queue in await patiently(storage.queues):
+        queues = await patiently(storage.queues)
+        kept = {queue.key for queue in queues}
+        for queue in queues:
+            if owner(queue.key) not in kept and not queue.counts.total:
+                await self._services.committer.commit([DropQueue(queue.key)], insists=False)
+                policies.forget(owner(queue.key))
+                continue
             policy = await policies.of(owner(queue.key))
             for change in _over_their_time(queue, policy, self._services.clock.now()):
                 await self._in_steps(change, queue.key)

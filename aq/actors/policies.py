@@ -25,6 +25,10 @@ class Policies:
     def put(self, key: QueueKey, policy: QueuePolicy) -> None:
         self._known[key] = policy
 
+    def forget(self, key: QueueKey) -> None:
+        """The queue is not there, and nobody serves it any more."""
+        self._known.pop(key, None)
+
     def known(self, key: QueueKey) -> QueuePolicy:
         """Of a queue that was looked at before, else the default one."""
         return self._known.get(key) or QueuePolicy()

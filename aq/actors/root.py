@@ -39,7 +39,7 @@ class Root:
         """Queues whose supervisor was just retiring when something was reported to it."""
         self._opened_at = services.clock.now()
         self._idle_since: dict[QueueKey, Instant] = {}
-        """Of queues that had a supervisor: since when none has started anything, as far as limits go."""
+        """Of queues whose supervisor crashed: since when none has started anything."""
         services.tell = self._tell
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -133,7 +133,9 @@ class Root:
             self._idle_since[key] = self._services.clock.now()
             return not self._stopping
         else:
-            self._idle_since[key] = 0  # it retires with its rate limit at rest
+            self._idle_since.pop(key, None)  # it retired with its rate limit at rest
+            if supervisor.is_of_no_queue:
+                self._services.policies.forget(key)
         finally:
             del self._supervisors[key]
             supervisor.abandon(UnavailableError(f"queue {key} was interrupted; repeat the request"))

@@ -24,23 +24,22 @@ import trio
 from attrs import define, evolve, field
 from sortedcontainers import SortedList  # type: ignore[import-untyped]
 
-from aq.actors.committer import Committer, Write
+from aq.actors.committer import Committer
 from aq.actors.intake import Intake, RefusedError
-from aq.actors.messages import Reply
 from aq.actors.patience import patiently
 from aq.clock import ServiceClock
 from aq.errors import DrainingError, StorageError, UnavailableError, ValidationError
 from aq.instants import SECOND, Instant, from_seconds
 from aq.schedule import Overlap, Schedule, latest_slot, next_due, settled, task_of
 from aq.storage.answers import Answer, Applied
-from aq.storage.changes import Change, DropSchedule, PutSchedule, Unit
+from aq.storage.changes import Change, DropSchedule, PutSchedule
 from aq.storage.protocol import Storage
 from aq.task import Task
 
 RELOOK: Final = 60.0
 """Seconds after which a step of the wall clock is noticed."""
-TURN: Final = 64
-"""Schedules that fire side by side."""
+TURNS: Final = 64
+"""Schedules that fire side by side; what is slow holds up no other until there are so many of that kind."""
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 30.0
 """Seconds until a firing that failed is tried again; each failure in a row doubles them."""
@@ -69,6 +68,8 @@ class Scheduler:
         """The next slot of each schedule, by the wall clock."""
         self._resting = _Line()
         """When a schedule whose firing failed is looked at again, by the service clock."""
+        self._turns = 0
+        """Taken at this moment."""
         self._woken = trio.Event()
         self.task_characters = 0
         """The length of all their tasks, as JSON."""
@@ -80,14 +81,14 @@ class Scheduler:
         for schedule in await patiently(self._storage.schedules):
             self._hold(schedule)
         task_status.started()
-        while True:
-            due = self._due()
-            if due:
-                async with trio.open_nursery() as turn:
-                    for entry in due:
-                        turn.start_soon(self._take_turn, entry)
-            else:
-                await self._wait()
+        async with trio.open_nursery() as nursery:
+            while True:
+                due = self._due()
+                self._turns += len(due)
+                for entry in due:
+                    nursery.start_soon(self._take_turn, entry)
+                if not due:
+                    await self._wait()
 
     # -- for the front door ---------------------------------------------------------------------------------
     def wall_now(self) -> Instant:
@@ -110,11 +111,13 @@ class Scheduler:
         What is ``beside`` it is written in the same unit.
         """
         heard = self._hold if schedule.version == 1 else self._learn
-        return await self._write([*beside, PutSchedule(schedule)], lambda: heard(schedule))
+        unit = [*beside, PutSchedule(schedule)]
+        return await self._committer.commit(unit, insists=False, then=lambda _: heard(schedule))
 
     async def drop(self, schedule_id: str) -> Answer:
         """Delete a schedule; when this returns, it fires no more."""
-        return await self._write([DropSchedule(schedule_id)], lambda: self._forget(schedule_id))
+        unit = [DropSchedule(schedule_id)]
+        return await self._committer.commit(unit, insists=False, then=lambda _: self._forget(schedule_id))
 
     async def fire(
         self,
@@ -133,10 +136,10 @@ class Scheduler:
             schedule.environment,
             [task_of(schedule.task)],
             also=lambda tasks: [*beside(tasks[0]), PutSchedule(after(tasks))],
+            then=lambda tasks: self._learn(after(tasks)),
             schedule_id=schedule.id,
             slot=slot,
         )
-        self._learn(after(tasks))
         return tasks[0]
 
     def __len__(self) -> int:
@@ -148,17 +151,17 @@ class Scheduler:
         return self._clock.now() + math.floor(self._clock.wall_offset() * SECOND)
 
     def _due(self) -> list[_Entry]:
-        """Those to be settled now, at most `TURN`; each is armed again after its turn."""
+        """Those to be settled now, as far as there are turns left; each is armed again after its own."""
         wall = self.wall_now()
         for schedule_id in self._resting.take(self._clock.now(), len(self._resting)):
             self._arm(self._entries[schedule_id])
-        return [self._entries[schedule_id] for schedule_id in self._armed.take(wall, TURN)]
+        return [self._entries[schedule_id] for schedule_id in self._armed.take(wall, TURNS - self._turns)]
 
     async def _wait(self) -> None:
         """Until the first is due, or the wall clock is to be looked at again, or something changed."""
         self._woken = trio.Event()
         now, instants = self._clock.now(), []
-        if self._armed.first is not None:
+        if self._armed.first is not None and self._turns < TURNS:
             ahead = max(self._armed.first - self._wall(), 1)
             instants.append(now + min(ahead, from_seconds(RELOOK)))
         if self._resting.first is not None:
@@ -178,7 +181,9 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001  # told in the log; the slot is tried again
             self._rest(entry, error)
+        self._turns -= 1
         self._arm(entry)
+        self._woken.set()
 
     async def _settle_or_read_again(self, entry: _Entry) -> None:
         version = entry.schedule.version
@@ -230,20 +235,6 @@ class Scheduler:
         entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
 
     # -- what is known --------------------------------------------------------------------------------------
-    async def _write(self, unit: Unit, applied: Callable[[], None]) -> Answer:
-        reply = Reply[Answer]()
-
-        def settle(answer: Answer | Exception) -> None:
-            if isinstance(answer, Exception):
-                reply.fail(answer)
-                return
-            if isinstance(answer, Applied):
-                applied()
-            reply.set(answer)
-
-        await self._committer.write(Write(unit, settle))
-        return await reply.wait()
-
     def _hold(self, schedule: Schedule) -> None:
         """Follow a schedule."""
         if schedule.id not in self._entries:

@@ -101,6 +101,11 @@ class QueueSupervisor:
         finally:
             self._services.holds.unwatch(self._outbox.wake)
 
+    @property
+    def is_of_no_queue(self) -> bool:
+        """Whether the queue was deleted, or never made."""
+        return self._record.queue is None
+
     def abandon(self, error: AsyncQueueError) -> None:
         """In the end: callers whose request was in hand are told, and the places in use are given back."""
         for message in self._turn:
@@ -108,7 +113,7 @@ class QueueSupervisor:
                 message.reply.fail(error)
         for task_id in self._agenda.running:
             self._services.holds.abandoned(task_id)
-        self._services.capacity.leave(self.key, len(self._agenda.running))
+        self._services.capacity.leave(self.key, self._attempts.places)
 
     # -- the loop -------------------------------------------------------------------------------------------
     async def _recover(self) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine
@@ -18,7 +20,7 @@ from aq.instants import Instant
 from aq.lifecycle import UNKNOWNS_FORGIVEN
 from aq.outcome import ErrorType, Outcome
 from aq.queues import Retry
-from aq.storage.answers import Answer, TaskFilter
+from aq.storage.answers import Answer, TaskFilter, Window
 from aq.storage.changes import Unit
 from aq.storage.memory import MemoryStorage
 from aq.storage.sqlite import open_sqlite
@@ -41,6 +43,7 @@ from tests.engine.support import (
     submit_many,
     until_killed,
     up,
+    wait_for,
 )
 
 
@@ -289,3 +292,31 @@ async def test_nothing_acknowledged_is_lost_when_it_is_killed_again_and_again(
         counts = (await engine.queues.get("q")).counts
     assert (counts.completed, counts.total) == (len(made), len(made))
     assert set(receiver.ids) == set(made)
+
+
+class Garbled(Faulty):
+    """Its next window has a second task over which the agenda stumbles as it starts them."""
+
+    garbled = 0
+
+    async def window(self, *args: Any) -> Window:
+        head = await super().window(*args)
+        if len(head.due) < 2 or not self.garbled:
+            return head
+        self.garbled -= 1
+        wrong = head.due[1]._replace(expires_at="?")  # type: ignore[arg-type]
+        return evolve(head, due=[head.due[0], wrong])
+
+
+async def test_a_supervisor_that_crashes_as_it_starts_tasks_keeps_no_places(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver, storage = Receiver(), Garbled(MemoryStorage())
+    async with up(storage, receiver) as engine:
+        tasks = [await submit(engine, delay=10) for _ in range(3)]
+    await trio.sleep(20)
+    storage.garbled = 1
+    async with up(storage, receiver, max_attempts=3) as engine:
+        await wait_for(engine, tasks)
+        assert engine.statistics().attempts_in_flight == 0
+    assert "the supervisor of queue q crashed" in caplog.text

@@ -10,6 +10,7 @@ import trio
 from aq.actors import janitor
 from aq.engine import Engine
 from aq.errors import NotFoundError, StorageCorruptError, StorageFullError
+from aq.policy import QueuePolicy
 from aq.storage.answers import Applied, TaskFilter
 from aq.storage.changes import Change, Forget, Purge, Sweep, Unit
 from aq.storage.memory import MemoryStorage
@@ -217,3 +218,20 @@ async def test_what_waits_takes_nobodys_place(autojump_clock: object) -> None:
         await submit_many(engine, 10, delay=900)
         await trio.sleep(2 * SLACK)
         assert [await is_gone(engine, task) for task in done] == [False] * 5
+
+
+async def test_of_deleted_queues_nothing_is_left(autojump_clock: object) -> None:
+    storage = MemoryStorage()
+    async with up(storage) as engine:
+        for number in range(5):
+            task = await submit(engine, f"q{number}", callback_url=BACK)
+            await wait_for(engine, [task])
+            await settled()
+            await engine.queues.delete(f"q{number}")
+        assert await storage.queues()  # their callbacks
+        await trio.sleep(QueuePolicy().retention_completed + 3 * janitor.EVERY)
+        assert not await storage.queues()
+        services, root = engine._services, engine._root  # what only grows shows nowhere else
+        assert not services.policies._known
+        assert not root._idle_since
+        assert not root._mailboxes

@@ -18,7 +18,7 @@ from attrs import define, evolve, field
 from aq import lifecycle, schedules
 from aq.actors.claims import Claims
 from aq.actors.committer import Committer
-from aq.actors.intake import Intake, RefusedError, nothing_else
+from aq.actors.intake import Intake, RefusedError, nobody_else, nothing_else
 from aq.actors.scheduler import Scheduler
 from aq.clock import ServiceClock
 from aq.errors import (
@@ -57,7 +57,7 @@ class World:
     """Seconds by which the wall clock has been stepped since."""
     looks: int = 0
     """How often someone has looked at the wall clock."""
-    trouble: Callable[[NewTask], object] = lambda new: None
+    trouble: Callable[[NewTask], Callable[[], Awaitable[object]] | None] = lambda new: None
     """Asked before each insertion; may raise."""
     after_insertion: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
     fired_at: list[tuple[Instant | None, float]] = field(factory=list)
@@ -139,12 +139,14 @@ class PlainIntake(Intake):
         news: Sequence[NewTask],
         *,
         also: Callable[[Sequence[Task]], Sequence[Change]] = nothing_else,
+        then: Callable[[Sequence[Task]], object] = nobody_else,
         traceparent: str | None = None,
         schedule_id: str | None = None,
         slot: Instant | None = None,
     ) -> Sequence[Task]:
         (new,) = news
-        self.world.trouble(new)
+        if (waits := self.world.trouble(new)) is not None:
+            await waits()
         key, now = QueueKey(environment, new.queue), self.clock.now()
         await self.committer.commit([PutQueue(Queue(key, QueuePolicy(), created_at=now))])
         task = lifecycle.submitted(
@@ -156,7 +158,8 @@ class PlainIntake(Intake):
             schedule_id=schedule_id,
             slot=slot,
         )
-        answer = await self.committer.commit([*also([task]), Insert(task, new.payload)], insists=False)
+        unit = [*also([task]), Insert(task, new.payload)]
+        answer = await self.committer.commit(unit, insists=False, then=lambda _: then([task]))
         if isinstance(answer, Refused):
             raise RefusedError(answer.reason)
         self.world.fired_at.append((slot, self.world.wall()))
@@ -326,6 +329,20 @@ async def test_what_is_refused_for_now_is_tried_again_and_holds_up_nobody_else(
     slots = [slot for name, slot in by_queue if name == "full"]
     assert slots == [(START + seconds) * SECOND for seconds in range(10, 120, 10)]
     assert [name for name, _ in by_queue[:2]] == ["q", "q"]
+
+
+async def test_what_hangs_holds_up_nobody_else(autojump_clock: object, world: World) -> None:
+    let_go = trio.Event()
+    world.trouble = lambda new: let_go.wait if new.queue == "stuck" else None
+    async with world.up() as service:
+        await service.create(every=10, task={**TASK, "queue": "stuck"})
+        await service.create(every=10)
+        await until(35)
+        assert [task.queue.name for task in await world.tasks()] == ["q"] * 3
+        let_go.set()
+        await until(36)
+    by_queue = Counter(task.queue.name for task in await world.tasks())
+    assert by_queue == {"q": 3, "stuck": 3}
 
 
 async def test_a_full_disk_delays_slots_and_loses_none(autojump_clock: object, world: World) -> None:

@@ -15,7 +15,7 @@ from aq.storage.changes import Insert
 from aq.storage.memory import MemoryStorage
 from aq.task import NewTask, Status
 from tests.engine.storages import Faulty
-from tests.engine.support import EPOCH, URL, Gate, Receiver, settled, submit, up, wait_for
+from tests.engine.support import EPOCH, URL, Gate, Receiver, settled, slow, submit, up, wait_for
 
 A_YEAR = 365 * 86_400
 SECRETS = ("whsec_" + "A" * 32, "whsec_" + "B" * 32)
@@ -147,6 +147,21 @@ async def test_of_a_batch_with_a_wrong_task_nothing_is_left(autojump_clock: obje
         await settled()
         assert (await engine.list()).total == 0
     assert receiver.seen == []
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_batch_whose_caller_has_gone_is_delivered_all_the_same(
+    autojump_clock: object, key: str | None
+) -> None:
+    receiver, storage = Receiver(), Faulty(MemoryStorage())
+    async with up(storage, receiver) as engine:
+        await engine.queues.create("q")
+        storage.before_commit = slow(Insert)
+        with trio.move_on_after(0.5) as asking:
+            await engine.submit_all([NewTask("q", URL, ordering_key=key)] * 3)
+        assert asking.cancelled_caught
+        await trio.sleep(3)
+        assert len(receiver.seen) == 3
 
 
 async def test_a_batch_waits_its_turn_like_any_other_task(autojump_clock: object) -> None:
