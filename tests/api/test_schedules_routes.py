@@ -113,6 +113,18 @@ async def test_a_payload_keeps_its_bytes() -> None:
         assert text in (await api.get(f"/v1/tasks/{task['id']}")).body
 
 
+async def test_a_payload_may_hold_a_number_past_every_float() -> None:
+    async with open_api() as api:
+        task_of = b'{"queue": "q", "webhook_url": "%b", "payload": {"n":1e309}}' % URL.encode()
+        body = b'{"every": 9999, "task": %b}' % task_of
+        reply = await api.post("/v1/schedules", raw=body)
+        assert reply.status == 201
+        one = f"/v1/schedules/{reply.json['id']}"
+        assert (await api.call("PATCH", one, raw=body)).status == 200
+        task = (await api.post(f"{one}/run")).json
+        assert b'{"n":1e309}' in (await api.get(f"/v1/tasks/{task['id']}")).body
+
+
 async def test_every_wrong_field_is_named() -> None:
     wrong = {
         "cron": "0 0 30 2 *",

@@ -37,7 +37,7 @@ from aq.schedule import (
     task_text,
 )
 from aq.slots import check_cron, check_timezone, cron_slots, every_slots, latest
-from aq.task import Environment, Method
+from aq.task import Environment, JsonText, Method
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -454,6 +454,12 @@ def test_a_task_is_kept_as_it_was_given() -> None:
     assert task.payload == '{"a":[1.0,"ä"]}'.encode()
     assert task_of(task_text(TASK)).payload == b"{}"
     assert queue_of(schedule(every=1, task=text)) == "q"
+
+
+@pytest.mark.parametrize("number", [b"1e309", b"7" * 4_301, b"-0.0", b"1.0e2"])
+def test_any_number_of_json_stays_as_it_is_in_a_payload(number: bytes) -> None:
+    payload = b'{"n":%b}' % number
+    assert task_of(task_text({**TASK, "payload": JsonText(payload)})).payload == payload
 
 
 def test_a_new_rhythm_takes_the_place_of_the_old() -> None:
