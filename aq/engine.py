@@ -192,23 +192,29 @@ class Engine:
         *,
         environment: Environment = Environment.LIVE,
         idempotency_key: str | None = None,
+        sees: Callable[[str], bool] = lambda queue: True,
     ) -> Answered[Receipt]:
         """A failed task waits again, due now: history and numbers go on, its allowance of retries is fresh.
 
-        Raises NotFoundError, and ConflictError when it is not failed.
+        Raises NotFoundError, also for whoever ``sees`` its queue not; ConflictError when it is not failed.
         """
         self._refuse_if_unwritable()
         claiming = self._claims.claiming(environment, idempotency_key, "retry", task_id)
 
         async def ask() -> Receipt:
             task = (await self._stored(task_id, environment)).task
+            if not sees(task.queue.name):
+                raise _no_such_task(task_id)
             if task.status is not Status.FAILED:
                 raise ConflictError(f"only a failed task can be retried, and this one is {task.status}")
             reply = Reply[Receipt]()
             await self._root.ask(task.queue, Revive(task, reply, claiming))
             return await reply.wait()
 
-        return await self._claims.once(claiming, Receipt, ask)
+        done = await self._claims.once(claiming, Receipt, ask)
+        if not sees(done.value.task.queue.name):
+            raise _no_such_task(task_id)
+        return done
 
     async def get(self, task_id: str, *, environment: Environment = Environment.LIVE) -> TaskView:
         """A task with its payload and history. Raises NotFoundError."""
@@ -368,7 +374,7 @@ class Engine:
     async def _stored(self, task_id: str, environment: Environment) -> StoredTask:
         stored = await self._services.storage.task(task_id)
         if stored is None or stored.task.queue.environment is not environment:
-            raise NotFoundError(f"there is no task {task_id}")
+            raise _no_such_task(task_id)
         return stored
 
     def _refuse_forbidden(self, news: Sequence[NewTask], *, batch: bool = False) -> None:
@@ -412,3 +418,7 @@ class Engine:
         except BaseException:
             given_back()
             raise
+
+
+def _no_such_task(task_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no task {task_id}")

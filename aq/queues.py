@@ -198,10 +198,10 @@ class Queues:
         Raises NotFoundError, and ConflictError while an earlier retry of this queue is under way.
         """
         which = which or Retry()
-        await self.get(name, environment=environment)
         key = QueueKey(environment, name)
 
         async def ask() -> int:
+            await self.get(name, environment=environment)
             revival = which.revival(self._services.clock.now())
             count = await self._storage.count_tasks(failed_tasks(environment, name, revival))
             count = count if which.limit is None else min(count, which.limit)

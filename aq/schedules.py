@@ -25,6 +25,7 @@ from aq.schedule import (
     changed,
     changed_fields,
     new_schedule,
+    queue_of,
     resumed,
     rhythm,
     slots_after,
@@ -175,20 +176,41 @@ class Schedules:
         return (await self.run_once(schedule_id, environment=environment)).value
 
     async def run_once(
-        self, schedule_id: str, *, environment: Environment = LIVE, idempotency_key: str | None = None
+        self,
+        schedule_id: str,
+        *,
+        environment: Environment = LIVE,
+        idempotency_key: str | None = None,
+        sees: Callable[[str], bool] = lambda queue: True,
     ) -> Answered[Task]:
-        """As `run`, and whether an earlier request with this key got this answer."""
+        """As `run`, and whether an earlier request with this key got this answer.
+
+        To whoever ``sees`` its queue not, there is no such schedule.
+        """
         self._refuse_if_unwritable()
         claiming = self._claims.claiming(environment, idempotency_key, "run schedule", schedule_id)
-        return await self._claims.once(claiming, Task, lambda: self._run(schedule_id, environment, claiming))
+        done = await self._claims.once(
+            claiming, Task, lambda: self._run(schedule_id, environment, claiming, sees)
+        )
+        if not sees(done.value.queue.name):
+            raise _no_such_schedule()
+        return done
 
-    async def _run(self, schedule_id: str, environment: Environment, claiming: Claiming | None) -> Task:
+    async def _run(
+        self,
+        schedule_id: str,
+        environment: Environment,
+        claiming: Claiming | None,
+        sees: Callable[[str], bool],
+    ) -> Task:
         def claim(task: Task) -> Sequence[Change]:
             return [] if claiming is None else [claiming.of(task)]
 
         for _ in range(_TRIES):
             async with self._scheduler.lock(schedule_id):
                 schedule = await self.get(schedule_id, environment=environment)
+                if not sees(queue_of(schedule)):
+                    raise _no_such_schedule()
                 try:
                     return await self._scheduler.fire(schedule, beside=claim)
                 except RefusedError as error:

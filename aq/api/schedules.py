@@ -142,9 +142,8 @@ class ScheduleRoutes:
         """Beside its times, also while it is paused."""
         no_parameters()
         await expect_no_body()
-        schedule = await self._visible(schedule_id)
         done = await self.engine.schedules.run_once(
-            schedule.id, environment=environment(), idempotency_key=idempotency_key()
+            schedule_id, environment=environment(), idempotency_key=idempotency_key(), sees=may_see
         )
         task = done.value
         body = views.task(task, await self.engine.queues.policy(task.queue))

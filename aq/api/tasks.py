@@ -163,8 +163,9 @@ class TaskRoutes:
         """It is due now: its history goes on, its allowance of retries is fresh."""
         no_parameters()
         await expect_no_body()
-        await self._check(task_id)
-        done = await self.engine.retry(task_id, environment=environment(), idempotency_key=idempotency_key())
+        done = await self.engine.retry(
+            task_id, environment=environment(), idempotency_key=idempotency_key(), sees=may_see
+        )
         return views.answer(views.receipt(done.value), replayed=done.replayed)
 
     @operation(Tag.TASKS, "Explain why a task waits", ok("Explanation", "What is in the way."))

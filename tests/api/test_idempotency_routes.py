@@ -14,6 +14,7 @@ from tests.api.api_world import KEY, URL, Api, Reply, SteeredRunner, check_probl
 BODY: dict[str, Any] = {"queue": "q", "webhook_url": URL, "delay": 3600, "payload": {"n": 1}}
 HEADER = "Idempotency-Key"
 DAY = 86_400
+TASK = {name: value for name, value in BODY.items() if name != "delay"}
 
 
 async def create(api: Api, body: dict[str, Any] = BODY, key: str = "k", credential: str = KEY) -> Reply:
@@ -235,6 +236,33 @@ async def test_a_repeated_bulk_retry_retries_once() -> None:
         check_problem(await api.post("/v1/queues/q/retry", {"limit": 1}, headers={HEADER: "k"}), 409)
         await trio.testing.wait_all_tasks_blocked()
         assert len(runner.deliveries) == 2
+
+
+async def test_it_holds_after_what_was_asked_of_is_deleted() -> None:
+    """For a key that may use one queue alone, too; another queue's answers it does not see."""
+    async with open_api(failing(1)) as api:
+        _, mine = await api.engine.keys.create("mine", queues=["q"])
+        _, other = await api.engine.keys.create("other", queues=["o"])
+        task = await api.task(delay=0, max_retries=0)
+        await api.engine.wait(task["id"])
+        schedule = (await api.post("/v1/schedules", {"every": 60, "task": TASK})).json
+        asked = [
+            f"/v1/schedules/{schedule['id']}/run",
+            f"/v1/tasks/{task['id']}/retry",
+            "/v1/queues/q/retry",
+        ]
+        firsts = []
+        for path in asked:
+            check_problem(await api.post(path, headers={HEADER: path}, key=other), 404)
+            firsts.append(await api.post(path, headers={HEADER: path}))
+            await trio.testing.wait_all_tasks_blocked()
+        assert (await api.call("DELETE", f"/v1/schedules/{schedule['id']}")).status == 204
+        assert (await api.call("DELETE", "/v1/queues/q")).status == 204
+        for path, first in zip(asked, firsts, strict=True):
+            for key in (KEY, mine):
+                check_replay(first, await api.post(path, headers={HEADER: path}, key=key))
+            check_problem(await api.post(path, headers={HEADER: path}, key=other), 404)
+            check_problem(await api.post(path, headers={HEADER: "another"}), 404)
 
 
 async def test_one_key_is_for_one_kind_of_request() -> None:
