@@ -6,10 +6,9 @@ each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import (
-    contextmanager,
-)
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -30,14 +29,17 @@ from aq.errors import (
     ConflictError,
     DrainingError,
     FieldError,
+    Gathering,
     NotFoundError,
     OverloadedError,
     QuarantinedError,
     StorageCorruptError,
     StorageFullError,
     ValidationError,
+    within,
 )
 from aq.explanation import Explanation, Reason, Why, calendar
+from aq.instants import SECOND
 from aq.keys import Keyring
 from aq.queues import Queues
 from aq.schedules import Schedules
@@ -108,7 +110,7 @@ class Engine:
             services.clock,
             services.minter,
             self._refuse_if_unwritable,
-            lambda new: self._refuse_forbidden([new]),
+            self.wrong_with,
             self._claims,
         )
 
@@ -138,7 +140,8 @@ class Engine:
     ) -> Answered[Receipt]:
         """As `submit`, with the values in force, and whether an earlier request got this answer."""
         self._refuse_if_unwritable()
-        self._refuse_forbidden([new])
+        if wrong := self.wrong_with(new):
+            raise ValidationError(wrong)
         claiming = self._claims.claiming(environment, new.idempotency_key, "task", new)
 
         async def ask() -> Receipt:
@@ -164,7 +167,8 @@ class Engine:
         single tasks are refused: one key covers the whole.
         """
         self._refuse_if_unwritable()
-        self._refuse_forbidden(news, batch=True)
+        if wrong := self.wrong_in(news):
+            raise ValidationError(wrong)
         claiming = self._claims.claiming(environment, idempotency_key, "tasks", *news)
         policies = self._services.policies
 
@@ -306,6 +310,29 @@ class Engine:
                 view = await self.get(task_id, environment=environment)
             return view
 
+    def wrong_with(self, new: NewTask) -> Sequence[FieldError]:
+        """What no field shows alone, and `submit` refuses: times that cannot be meant, and where a webhook
+        may not go, as far as the guard sees it without a look-up. It looks again at every connect.
+        """
+        wrong = Gathering()
+        for field in ("webhook_url", "callback_url"):
+            refusal = self._forbidden(getattr(new, field))
+            if refusal is not None:
+                wrong.errors.append(FieldError(field, f"must not go to {refusal}"))
+        with wrong:
+            clock = self._services.clock
+            lifecycle.times(new, clock.now(), math.floor(clock.wall_offset() * SECOND))
+        return wrong.errors
+
+    def wrong_in(self, news: Sequence[NewTask]) -> Sequence[FieldError]:
+        """The same of a batch: tasks are named by their place, and have no idempotency keys of their own."""
+        wrong: list[FieldError] = []
+        for place, new in enumerate(news):
+            wrong += within(f"tasks[{place}]", ValidationError(self.wrong_with(new)))
+            if new.idempotency_key is not None:
+                wrong.append(FieldError(f"tasks[{place}].idempotency_key", "must not be given here"))
+        return wrong
+
     def statistics(self) -> EngineStatistics:
         services = self._services
         return EngineStatistics(
@@ -376,23 +403,6 @@ class Engine:
         if stored is None or stored.task.queue.environment is not environment:
             raise _no_such_task(task_id)
         return stored
-
-    def _refuse_forbidden(self, news: Sequence[NewTask], *, batch: bool = False) -> None:
-        """What the guard can see without a look-up; it looks again at every connect.
-
-        The tasks of a ``batch`` are named by their place, and have no idempotency keys of their own.
-        """
-        wrong = []
-        for place, new in enumerate(news):
-            prefix = f"tasks[{place}]." if batch else ""
-            for field in ("webhook_url", "callback_url"):
-                refusal = self._forbidden(getattr(new, field))
-                if refusal is not None:
-                    wrong.append(FieldError(prefix + field, refusal))
-            if batch and new.idempotency_key is not None:
-                wrong.append(FieldError(f"{prefix}idempotency_key", "must not be given here"))
-        if wrong:
-            raise ValidationError(wrong)
 
     def _forbidden(self, url: str | None) -> str | None:
         """Why a webhook may not go to a URL, as far as that shows in it."""

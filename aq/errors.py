@@ -38,6 +38,34 @@ class ValidationError(AsyncQueueError):
         super().__init__("; ".join(f"{error.field} {error.message}" for error in self.errors))
 
 
+def within(field: str, error: Exception) -> list[FieldError]:
+    """A refusal told of the field whose value it is about, or of the fields within that."""
+    if isinstance(error, ValidationError):
+        return [FieldError(f"{field}.{it.field}", it.message) for it in error.errors]
+    return [FieldError(field, str(error))]
+
+
+class Gathering:
+    """What several checks refuse, to be told at once: ``with gathering:`` for each, `check` in the end."""
+
+    def __init__(self) -> None:
+        self.errors: list[FieldError] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, ValidationError):
+            self.errors += error.errors
+            return True
+        return False
+
+    def check(self) -> None:
+        """Raises ValidationError naming all that was refused, if anything was."""
+        if self.errors:
+            raise ValidationError(self.errors)
+
+
 class NotFoundError(AsyncQueueError):
     """No such task, queue or route."""
 

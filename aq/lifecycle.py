@@ -85,13 +85,8 @@ def submitted(
     ``wall_ahead`` is by how much the wall clock is ahead of the service clock, in microseconds. Raises
     ValidationError for times that cannot be meant.
     """
+    due_at, expires_at = times(new, now, wall_ahead)
     run_at = None if new.run_at is None else from_datetime(new.run_at)
-    due_at = now + from_seconds(new.delay) if run_at is None else max(now, run_at - wall_ahead)
-    if due_at - now > from_seconds(MAX_AHEAD):
-        raise ValidationError([FieldError("run_at", "must be at most 365 days ahead")])
-    expires_at = None if new.expires_in is None else now + from_seconds(new.expires_in)
-    if expires_at is not None and expires_at <= due_at:
-        raise ValidationError([FieldError("expires_in", "must be longer than the task waits for its start")])
     return Task(
         id=task_id,
         queue=queue,
@@ -107,6 +102,19 @@ def submitted(
         options=_options(new, run_at, schedule_id, slot),
         expires_at=expires_at,
     )
+
+
+def times(new: NewTask, now: Instant, wall_ahead: int = 0) -> tuple[Instant, Instant | None]:
+    """When a task that is submitted now is due, and when it expires. As `submitted` has it."""
+    due_at = now + from_seconds(new.delay)
+    if new.run_at is not None:
+        due_at = max(now, from_datetime(new.run_at) - wall_ahead)
+    if due_at - now > from_seconds(MAX_AHEAD):
+        raise ValidationError([FieldError("run_at", "must be at most 365 days ahead")])
+    expires_at = None if new.expires_in is None else now + from_seconds(new.expires_in)
+    if expires_at is not None and expires_at <= due_at:
+        raise ValidationError([FieldError("expires_in", "must be longer than the task waits for its start")])
+    return due_at, expires_at
 
 
 def _options(new: NewTask, run_at: Instant | None, schedule_id: str | None, slot: Instant | None) -> Options:

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final
 
 from attrs import field, frozen
 
-from aq.errors import ValidationError
 from aq.instants import from_seconds
 from aq.rules import (
     Flag,
@@ -65,10 +64,7 @@ class _Rate:
             return value
         if not isinstance(value, Mapping):
             raise ValueError('must be an object such as {"per_second": 5, "burst": 10}')
-        try:
-            return structure(value, RateLimit)
-        except ValidationError as error:
-            raise ValueError(f"is wrong: {error}") from None
+        return structure(value, RateLimit)
 
     def schema(self) -> dict[str, Any]:
         return object_schema(RateLimit)

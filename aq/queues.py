@@ -15,7 +15,7 @@ from aq.actors.meter import Rates
 from aq.actors.record import no_such_queue
 from aq.actors.root import Root
 from aq.actors.services import Services
-from aq.errors import FieldError, ValidationError
+from aq.errors import Gathering, within
 from aq.instants import Instant, from_datetime
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
@@ -230,16 +230,13 @@ class Queues:
 
 def changed(policy: QueuePolicy, fields: dict[str, Any]) -> QueuePolicy:
     """The policy with some fields changed. Raises ValidationError naming every wrong or unknown field."""
-    wrong = []
+    wrong = Gathering()
     if "name" in fields:
         try:
             QUEUE_NAME.accept(fields.pop("name"))
         except ValueError as error:
-            wrong.append(FieldError("name", str(error)))
-    try:
+            wrong.errors += within("name", error)
+    with wrong:
         policy = structure({**unstructure(policy), **fields}, QueuePolicy)
-    except ValidationError as error:
-        wrong += error.errors
-    if wrong:
-        raise ValidationError(wrong)
+    wrong.check()
     return policy

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 import attrs
 import cattrs
 from attrs import frozen
 from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError
 
-from aq.errors import FieldError, ValidationError
+from aq.errors import FieldError, ValidationError, within
 
 T = TypeVar("T")
 
@@ -31,7 +31,10 @@ class Rule(Protocol):
     """One field's rule."""
 
     def accept(self, value: object) -> Any:
-        """The value, typed; raises ValueError with what it must be, worded to follow the field's name."""
+        """The value, typed; raises ValueError with what it must be, worded to follow the field's name.
+
+        Of an object ValidationError names the fields that are wrong.
+        """
 
     def schema(self) -> dict[str, Any]:
         """The rule as JSON Schema (2020-12): whatever is accepted as JSON is valid by it."""
@@ -178,6 +181,8 @@ class Optional:
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 PLAIN = r"[^\x00-\x1f\x7f\ud800-\udfff]"
 """One character of a plain text: no controls, nothing that UTF-8 cannot hold."""
+UNKNOWN: Final = "is not known here"
+REQUIRED: Final = "is required"
 QUEUE_NAME = Text(r"[A-Za-z0-9._-]{1,128}", "1 to 128 of the characters A-Z a-z 0-9 . _ -")
 
 
@@ -261,7 +266,7 @@ def enforce(instance: attrs.AttrsInstance) -> None:
 
     Raises ValidationError naming every field that breaks its rule.
     """
-    wrong = []
+    wrong: list[FieldError] = []
     for name, rule, default in _checks(type(instance)):
         value = getattr(instance, name)
         if value is default:  # it was checked once
@@ -270,8 +275,8 @@ def enforce(instance: attrs.AttrsInstance) -> None:
             accepted = rule.accept(value)
             if accepted is not value:
                 object.__setattr__(instance, name, accepted)
-        except ValueError as error:
-            wrong.append(FieldError(name, str(error)))
+        except (ValueError, ValidationError) as error:
+            wrong += within(name, error)
     if wrong:
         raise ValidationError(wrong)
 
@@ -291,12 +296,13 @@ def unstructure(instance: attrs.AttrsInstance) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> list[FieldError]:
-    if isinstance(error, ValidationError):  # of several fields together, by the class itself
-        return list(error.errors)
     if isinstance(error, ForbiddenExtraKeysError):
-        return [FieldError(name, "is not a known field") for name in sorted(error.extra_fields)]
-    name = next(note.name for note in error.__notes__ if isinstance(note, AttributeValidationNote))
-    return [FieldError(name, "is required" if isinstance(error, KeyError) else str(error))]
+        return [FieldError(name, UNKNOWN) for name in sorted(error.extra_fields)]
+    notes: list[object] = getattr(error, "__notes__", [])
+    name = next((note.name for note in notes if isinstance(note, AttributeValidationNote)), "")
+    if isinstance(error, ValidationError) and not name:  # of several fields together, by the class itself
+        return list(error.errors)
+    return [FieldError(name, REQUIRED)] if isinstance(error, KeyError) else within(name, error)
 
 
 def _has_rule(hint: Any) -> bool:

@@ -10,10 +10,22 @@ from typing import Annotated, Any, Final
 import msgspec
 from attrs import evolve, field, frozen
 
-from aq.errors import FieldError, ValidationError
+from aq.errors import FieldError, Gathering, ValidationError, within
 from aq.ids import sequence_of
 from aq.instants import SECOND, Instant
-from aq.rules import Integer, OneOf, Optional, enforce, given, object_schema, rules_of, structure, whole
+from aq.rules import (
+    REQUIRED,
+    UNKNOWN,
+    Integer,
+    OneOf,
+    Optional,
+    enforce,
+    given,
+    object_schema,
+    rules_of,
+    structure,
+    whole,
+)
 from aq.slots import (
     FIVE_FIELDS,
     MAX_CRON_LENGTH,
@@ -158,26 +170,21 @@ class _QueueOnly(msgspec.Struct):
 def task_text(fields: Mapping[str, Any]) -> TaskText:
     """The fields of a task, which are those of `NewTask`, as they are kept.
 
-    Raises ValidationError naming every wrong field, as ``task.priority``.
+    Raises ValidationError naming every wrong field.
     """
-    wrong = [FieldError(name, "is not for a schedule's task") for name in NOT_OF_A_SLOT if name in fields]
-    try:
+    wrong = Gathering()
+    wrong.errors += [
+        FieldError(name, "is not for a schedule's task") for name in NOT_OF_A_SLOT if name in fields
+    ]
+    with wrong:
         new = structure({name: fields[name] for name in fields if name not in NOT_OF_A_SLOT}, NewTask)
-    except ValidationError as error:
-        wrong += error.errors
-    if wrong:
-        raise within_task(ValidationError(wrong))
+    wrong.check()
     kept = {name: getattr(new, name) for name in fields}
     if "headers" in kept:
         kept["headers"] = dict(new.headers)
     if "payload" in kept:
         kept["payload"] = msgspec.Raw(new.payload)
     return TaskText(msgspec.json.encode(kept).decode())
-
-
-def within_task(error: ValidationError) -> ValidationError:
-    """An error about the fields of a task, told of those of the schedule."""
-    return ValidationError([FieldError(f"task.{wrong.field}", wrong.message) for wrong in error.errors])
 
 
 def task_of(text: str) -> NewTask:
@@ -268,17 +275,15 @@ FIELDS: Final = tuple(rules_of(NewSchedule))
 
 def new_schedule(fields: Mapping[str, Any]) -> NewSchedule:
     """From fields as a caller gives them. Raises ValidationError, also for those within ``task``."""
-    wrong = [FieldError(name, "is not a known field") for name in fields if name not in FIELDS]
+    wrong = [FieldError(name, UNKNOWN) for name in fields if name not in FIELDS]
     for name, rule in rules_of(NewSchedule).items():
         try:
             if name in fields:
                 rule.accept(fields[name])
             elif name == "task":
-                wrong.append(FieldError(name, "is required"))
-        except ValueError as error:
-            wrong.append(FieldError(name, str(error)))
-        except ValidationError as error:
-            wrong += error.errors
+                wrong.append(FieldError(name, REQUIRED))
+        except (ValueError, ValidationError) as error:
+            wrong += within(name, error)
     together = _wrong_together(fields.get("cron"), fields.get("every"), fields.get("timezone", "UTC"))
     named = {error.field for error in wrong}
     wrong += [error for error in together if error.field not in named]

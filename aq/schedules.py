@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -16,10 +16,19 @@ from aq.actors.outbox import not_accepted
 from aq.actors.scheduler import Scheduler
 from aq.claiming import Claiming
 from aq.clock import ServiceClock
-from aq.errors import ConflictError, NotFoundError, UnavailableError, ValidationError
+from aq.errors import (
+    ConflictError,
+    FieldError,
+    Gathering,
+    NotFoundError,
+    UnavailableError,
+    ValidationError,
+    within,
+)
 from aq.ids import ALPHABET, LENGTH, IdMinter
 from aq.instants import Instant
 from aq.schedule import (
+    NOT_OF_A_SLOT,
     NewSchedule,
     Schedule,
     changed,
@@ -29,13 +38,11 @@ from aq.schedule import (
     resumed,
     rhythm,
     slots_after,
-    task_of,
-    within_task,
 )
 from aq.storage.answers import Applied, Reason, Refused
 from aq.storage.changes import Change
 from aq.storage.protocol import Storage
-from aq.task import Environment, NewTask, Task
+from aq.task import Environment, NewTask, Task, read_task
 
 LIVE = Environment.LIVE
 MAX_SCHEDULES: Final = 10_000
@@ -53,7 +60,7 @@ class Schedules:
     """``engine.schedules``. The fields are those of `NewSchedule`; ``task`` is a mapping.
 
     Every write raises UnavailableError (or one of its kinds) when it is not accepted for now.
-    ``refuse_target`` raises ValidationError for a task that may not go where it is to go.
+    ``wrong_with`` says what the engine would refuse of a task.
     """
 
     def __init__(
@@ -63,7 +70,7 @@ class Schedules:
         clock: ServiceClock,
         minter: IdMinter,
         refuse_if_unwritable: Callable[[], None],
-        refuse_target: Callable[[NewTask], None],
+        wrong_with: Callable[[NewTask], Sequence[FieldError]],
         claims: Claims,
     ) -> None:
         self._scheduler = scheduler
@@ -71,7 +78,7 @@ class Schedules:
         self._clock = clock
         self._minter = minter
         self._refuse_if_unwritable = refuse_if_unwritable
-        self._refuse_target = refuse_target
+        self._wrong_with = wrong_with
         self._claims = claims
         self._coming: list[str] = []
         """The tasks of schedules that are being written."""
@@ -88,8 +95,7 @@ class Schedules:
     ) -> Answered[Schedule]:
         """As `create`, and whether an earlier request with this key got this answer."""
         self._refuse_if_unwritable()
-        new = new_schedule(fields)
-        self._check_target(new.task)
+        new = self._new(fields, fields.get("task"))
         claiming = self._claims.claiming(environment, idempotency_key, "schedule", new)
         return await self._claims.once(claiming, Schedule, lambda: self._create(environment, new, claiming))
 
@@ -135,9 +141,7 @@ class Schedules:
         """
 
         def change(schedule: Schedule) -> Schedule:
-            new = new_schedule(changed_fields(schedule, fields))
-            if "task" in fields:
-                self._check_target(new.task)
+            new = self._new(changed_fields(schedule, fields), fields.get("task"))
             after = evolve(
                 schedule,
                 task=str(new.task),
@@ -243,11 +247,16 @@ class Schedules:
                         return after
         raise _out_of_step()
 
-    def _check_target(self, text: str) -> None:
-        try:
-            self._refuse_target(task_of(text))
-        except ValidationError as error:
-            raise within_task(error) from None
+    def _new(self, fields: Mapping[str, Any], task: object) -> NewSchedule:
+        """Raises ValidationError, also for what the engine would refuse of the task that is asked for."""
+        wrong = Gathering()
+        with wrong:
+            new = new_schedule(fields)
+        if isinstance(task, Mapping):
+            asked, _ = read_task({name: task[name] for name in task if name not in NOT_OF_A_SLOT})
+            wrong.errors += within("task", ValidationError(self._wrong_with(asked)))
+        wrong.check()
+        return new
 
     @contextmanager
     def _room(self, task: str, more: int, *, instead_of: str = "") -> Iterator[None]:

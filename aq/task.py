@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -17,11 +17,24 @@ from typing import Annotated, Any, Final, NamedTuple
 
 from attrs import field, frozen
 
-from aq.errors import FieldError, ValidationError
+from aq.errors import FieldError, Gathering, ValidationError
 from aq.instants import Instant
 from aq.outcome import AttemptStatus, ErrorType, Timing
 from aq.policy import QueuePolicy
-from aq.rules import PLAIN, QUEUE_NAME, Integer, Items, Moment, OneOf, Optional, Text, enforce, given, whole
+from aq.rules import (
+    PLAIN,
+    QUEUE_NAME,
+    Integer,
+    Items,
+    Moment,
+    OneOf,
+    Optional,
+    Text,
+    enforce,
+    given,
+    structure,
+    whole,
+)
 from aq.target import MAX_LENGTH, PATTERN, parse_target
 
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -229,6 +242,26 @@ class NewTask:
         enforce(self)
         if self.run_at is not None and self.delay:
             raise ValidationError([FieldError("run_at", "must not be given together with delay")])
+
+
+_RIGHT: Final = {"queue": "q", "webhook_url": "https://example.com/"}
+
+
+def read_task(fields: Mapping[str, object]) -> tuple[NewTask, Sequence[FieldError]]:
+    """A task from decoded JSON, and what is wrong with its fields.
+
+    Where something is, the task is one of what is right, for other rules to judge that too. ``run_at`` beside
+    any ``delay`` is wrong, also beside the default one.
+    """
+    wrong = Gathering()
+    if "delay" in fields and fields.get("run_at") is not None:
+        wrong.errors.append(FieldError("run_at", "must not be given together with delay"))
+        fields = {name: value for name, value in fields.items() if name != "run_at"}
+    with wrong:
+        return structure(fields, NewTask), wrong.errors
+    named = {error.field for error in wrong.errors}
+    right = {name: value for name, value in fields.items() if name not in named}
+    return structure({**_RIGHT, **right}, NewTask), wrong.errors
 
 
 @frozen

@@ -8,25 +8,25 @@ from typing import Any
 
 from quart import request
 
-from aq.errors import FieldError, ValidationError
-from aq.rules import Integer, Number, Rule
+from aq.errors import FieldError, Gathering, ValidationError, within
+from aq.rules import REQUIRED, UNKNOWN, Integer, Number, Rule
 
 
 def checked(
     values: Mapping[str, Any], rules: Mapping[str, Rule], required: Container[str] = ()
 ) -> dict[str, Any]:
     """The values as their rules type them. Raises ValidationError naming each wrong, missing, unknown one."""
-    wrong = [FieldError(name, "is not known here") for name in values if name not in rules]
+    wrong = [FieldError(name, UNKNOWN) for name in values if name not in rules]
     good: dict[str, Any] = {}
     for name, rule in rules.items():
         if name not in values:
             if name in required:
-                wrong.append(FieldError(name, "is required"))
+                wrong.append(FieldError(name, REQUIRED))
             continue
         try:
             good[name] = rule.accept(values[name])
-        except ValueError as error:
-            wrong.append(FieldError(name, str(error)))
+        except (ValueError, ValidationError) as error:
+            wrong += within(name, error)
     if wrong:
         raise ValidationError(wrong)
     return good
@@ -34,16 +34,14 @@ def checked(
 
 def parameters(rules: Mapping[str, Rule]) -> dict[str, Any]:
     """The request's query parameters. Raises ValidationError, for an unknown or repeated name too."""
-    repeated = [
+    wrong = Gathering()
+    wrong.errors += [
         FieldError(name, "is given more than once") for name, given in request.args.lists() if len(given) > 1
     ]
     values = {name: _typed(given[0], rules.get(name)) for name, given in request.args.lists()}
-    try:
+    with wrong:
         good = checked(values, rules)
-    except ValidationError as error:
-        raise ValidationError([*repeated, *error.errors]) from None
-    if repeated:
-        raise ValidationError(repeated)
+    wrong.check()
     return good
 
 

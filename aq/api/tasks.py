@@ -18,13 +18,23 @@ from aq.api.paging import Offset, cursor_after, read_cursor
 from aq.api.query import no_parameters, parameters
 from aq.api.requests import idempotency_key, traceparent
 from aq.engine import Engine, TaskView
-from aq.errors import DrainingError, FieldError, NotFoundError, ValidationError
+from aq.errors import DrainingError, FieldError, Gathering, NotFoundError, ValidationError, within
 from aq.instants import from_datetime
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
-from aq.rules import PLAIN, QUEUE_NAME, Integer, Moment, Number, OneOf, Rule, Text, structure
+from aq.rules import PLAIN, QUEUE_NAME, UNKNOWN, Integer, Moment, Number, OneOf, Rule, Text
 from aq.storage.answers import TaskFilter
-from aq.task import DESTINATION, MAX_PAYLOAD_NESTING, TAG, JsonText, NewTask, QueueKey, Status, nesting
+from aq.task import (
+    DESTINATION,
+    MAX_PAYLOAD_NESTING,
+    TAG,
+    JsonText,
+    NewTask,
+    QueueKey,
+    Status,
+    nesting,
+    read_task,
+)
 
 MOST_IN_A_BATCH: Final = 1_000
 FILTERS: Final[Mapping[str, Rule]] = {
@@ -74,10 +84,14 @@ class TaskRoutes:
         no_parameters()
         body = await read_object()
         fields = _fields(body)
-        key = idempotency_key(fields.get("idempotency_key"))
-        if key is not None and fields.get("idempotency_key") is None:
-            fields = {**fields, "idempotency_key": key}
-        new = _new_task(fields)
+        wrong = Gathering()
+        with wrong:
+            key = idempotency_key(fields.get("idempotency_key"))
+            if key is not None and fields.get("idempotency_key") is None:
+                fields = {**fields, "idempotency_key": key}
+        new, errors = read_task(fields)
+        if wrong.errors or errors:
+            raise ValidationError([*wrong.errors, *errors, *self.engine.wrong_with(new)])
         require_queue(new.queue)
         done = await self.engine.accept(new, environment=environment(), traceparent=traceparent())
         location = f"/v1/tasks/{done.value.task.id}"
@@ -95,7 +109,9 @@ class TaskRoutes:
     async def create_all(self) -> Response:
         """Up to 1,000 at once, all or none, in one transaction. They may be of several queues."""
         no_parameters()
-        news = _batch(await read_object())
+        news, wrong = _batch(await read_object())
+        if wrong:
+            raise ValidationError([*wrong, *self.engine.wrong_in(news)])
         for name in dict.fromkeys(new.queue for new in news):
             require_queue(name)
         done = await self.engine.submit_all(
@@ -196,21 +212,6 @@ class TaskRoutes:
         return {key: await self.engine.queues.policy(key) for key in dict.fromkeys(queues)}
 
 
-def _new_task(fields: Mapping[str, Any]) -> NewTask:
-    """Raises ValidationError; ``run_at`` beside any ``delay`` is wrong, also beside the default one."""
-    wrong = []
-    if "delay" in fields and fields.get("run_at") is not None:
-        wrong = [FieldError("run_at", "must not be given together with delay")]
-        fields = {name: value for name, value in fields.items() if name != "run_at"}
-    try:
-        new = structure(fields, NewTask)
-    except ValidationError as error:
-        raise ValidationError([*error.errors, *wrong]) from None
-    if wrong:
-        raise ValidationError(wrong)
-    return new
-
-
 def _fields(body: JsonObject) -> Mapping[str, Any]:
     """The members, with a payload that may pass as its own text; the rule refuses any other."""
     payload = body.values.get("payload")
@@ -219,25 +220,22 @@ def _fields(body: JsonObject) -> Mapping[str, Any]:
     return body.values
 
 
-def _batch(body: JsonObject) -> list[NewTask]:
-    """``{"tasks": […]}``. Raises ValidationError naming every wrong field as ``tasks[2].priority``."""
-    wrong = [FieldError(name, "is not a known field") for name in body.values if name != "tasks"]
+def _batch(body: JsonObject) -> tuple[list[NewTask], list[FieldError]]:
+    """``{"tasks": […]}``, as `read_task` has it; fields are named as ``tasks[2].priority``."""
+    wrong = [FieldError(name, UNKNOWN) for name in body.values if name != "tasks"]
     items = body.values.get("tasks")
     if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH:
         wrong.append(FieldError("tasks", f"must be a list of 1 to {MOST_IN_A_BATCH:,} tasks"))
-        raise ValidationError(wrong)
+        return [], wrong
     news = []
     for place, item in enumerate(body.objects("tasks")):
-        if not isinstance(body.values["tasks"][place], dict):
-            wrong.append(FieldError(f"tasks[{place}]", "must be an object"))
-            continue
-        try:
-            news.append(_new_task(_fields(item)))
-        except ValidationError as error:
-            wrong += [FieldError(f"tasks[{place}].{it.field}", it.message) for it in error.errors]
-    if wrong:
-        raise ValidationError(wrong)
-    return news
+        is_object = isinstance(item.values, dict)
+        new, errors = read_task(_fields(item) if is_object else {})
+        news.append(new)
+        wrong += within(
+            f"tasks[{place}]", ValidationError(errors) if is_object else ValueError("must be an object")
+        )
+    return news, wrong
 
 
 def _filter(asked: Mapping[str, Any]) -> TaskFilter:

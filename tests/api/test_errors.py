@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from aq.api.app import create_app
 from aq.errors import ConflictError, OverloadedError
-from tests.api.api_world import KEY, URL, check_problem, open_api
+from aq.opening import open_engine
+from tests.api.api_world import KEY, SECRET, URL, Api, SteeredRunner, check_problem, open_api
 
 BODY = {"queue": "q", "webhook_url": URL}
 
@@ -29,6 +31,54 @@ async def test_422_names_every_wrong_field() -> None:
         document = check_problem(reply, 422)
         assert reply.fields == set(wrong)
         assert all(error["message"] for error in document["errors"])
+
+
+async def test_422_names_what_the_guard_and_the_times_refuse_beside_other_fields() -> None:
+    """With the runner that delivers webhooks, which has a guard."""
+    fine = {**BODY, "webhook_url": "https://example.com/"}
+    private, late = {"webhook_url": "http://10.0.0.1/"}, {"delay": 100, "expires_in": 5}
+    async with open_engine(signing_secrets=SECRET) as engine:
+        engine.keys.add_operator_key(KEY)
+        api = Api(create_app(engine), engine, SteeredRunner())
+        for wrong, fields in (
+            ({**private, "priority": 99}, {"webhook_url", "priority"}),
+            ({**private, **late}, {"webhook_url", "expires_in"}),
+            ({**late, "queue": "a b"}, {"expires_in", "queue"}),
+            ({**private, "callback_url": "http://[::1]/", "odd": 1}, {"webhook_url", "callback_url", "odd"}),
+            ({**private, "delay": 0, "run_at": "2026-01-31T09:30:00Z"}, {"webhook_url", "run_at"}),
+            ({"run_at": "9999-01-31T09:30:00Z", "tags": "x"}, {"run_at", "tags"}),
+        ):
+            assert (await api.post("/v1/tasks", {**fine, **wrong})).fields == fields
+            batch = {"tasks": [fine, {**fine, **wrong}, {**fine, "idempotency_key": "k"}, 5], "odd": 1}
+            named = {f"tasks[1].{field}" for field in fields}
+            named |= {"tasks[2].idempotency_key", "tasks[3]", "odd"}
+            assert (await api.post("/v1/tasks/batch", batch)).fields == named
+        refused = (await api.post("/v1/tasks", {**fine, **private})).json
+        assert refused["detail"] == "webhook_url must not go to a private address (RFC 1918)"
+        schedule = {"every": 0, "task": {**fine, **private, "priority": 99, "delay": 5}}
+        named = {"every", "task.webhook_url", "task.priority", "task.delay"}
+        assert (await api.post("/v1/schedules", schedule)).fields == named
+        kept = await api.post("/v1/schedules", {"every": 60, "task": fine})
+        path = f"/v1/schedules/{kept.json['id']}"
+        assert (await api.call("PATCH", path, schedule)).fields == named
+
+
+async def test_422_names_a_key_that_differs_beside_other_fields() -> None:
+    async with open_api() as api:
+        wrong = {**BODY, "idempotency_key": "a", "priority": 99}
+        reply = await api.post("/v1/tasks", wrong, headers={"Idempotency-Key": "b"})
+        assert reply.fields == {"idempotency_key", "priority"}
+
+
+async def test_422_names_the_fields_within_a_field() -> None:
+    rate = {"per_second": 0, "burst": "1", "odd": 1}
+    named = {"rate_limit.per_second", "rate_limit.burst", "rate_limit.odd", "timeout"}
+    async with open_api() as api:
+        await api.post("/v1/queues", {"name": "q"})
+        wrong = {"rate_limit": rate, "timeout": 0}
+        assert (await api.post("/v1/queues", {"name": "r", **wrong})).fields == named
+        assert (await api.call("PATCH", "/v1/queues/q", wrong)).fields == named
+        assert (await api.call("PATCH", "/v1/queues/q", {"rate_limit": 5})).fields == {"rate_limit"}
 
 
 async def test_422_names_what_is_missing() -> None:
@@ -213,7 +263,12 @@ async def test_422_for_an_unknown_field_on_every_route_that_takes_a_body() -> No
             ("POST", "/v1/tasks/batch", {"tasks": [BODY, {**BODY, "bogus": 1}]}, "tasks[1].bogus"),
             ("POST", "/v1/schedules", {"every": 60, "task": {**BODY, "bogus": 1}}, "task.bogus"),
             ("PATCH", f"/v1/schedules/{schedule}", {"task": {**BODY, "bogus": 1}}, "task.bogus"),
-            ("POST", "/v1/queues", {"name": "n", "rate_limit": {"per_second": 1, "bogus": 1}}, "rate_limit"),
+            (
+                "POST",
+                "/v1/queues",
+                {"name": "n", "rate_limit": {"per_second": 1, "bogus": 1}},
+                "rate_limit.bogus",
+            ),
         ]
         for method, path, body, field in inner:
             assert (await api.call(method, path, body)).fields == {field}

@@ -191,8 +191,10 @@ async def test_each_field_has_its_bounds_on_post_and_patch(
             assert made.json[field] == changed.json[field] == value
             assert (await api.get("/v1/queues/q")).json[field] == value
         for value in bad:
-            assert (await api.post("/v1/queues", {"name": "n", field: value})).fields == {field}, value
-            assert (await api.call("PATCH", "/v1/queues/q", {field: value})).fields == {field}, value
+            made = await api.post("/v1/queues", {"name": "n", field: value})
+            changed = await api.call("PATCH", "/v1/queues/q", {field: value})
+            assert made.fields == changed.fields, value
+            assert {name.partition(".")[0] for name in made.fields} == {field}, value
         check_problem(await api.get("/v1/queues/n"), 404)
 
 

@@ -21,7 +21,7 @@ from aq.policy import QueuePolicy
 from aq.queues import Retry, changed
 from aq.rules import Rule, Text, structure
 from aq.schedule import Schedule, changed_fields, new_schedule
-from aq.task import Environment
+from aq.task import Environment, read_task
 from tests.api.near import near
 
 SCHEMAS = accepted()
@@ -53,14 +53,23 @@ def change_of_queue(fields: dict[str, Any]) -> object:
     return changed(QueuePolicy(), checked(fields, queues.POLICY))
 
 
+def task(fields: dict[str, Any]) -> None:
+    _, wrong = read_task(fields)
+    if wrong:
+        raise ValidationError(wrong)
+
+
 def batch(fields: dict[str, Any]) -> None:
     """As the route and the engine have it."""
-    if any(new.idempotency_key for new in tasks._batch(JsonObject(fields, json.dumps(fields).encode()))):
+    news, wrong = tasks._batch(JsonObject(fields, json.dumps(fields).encode()))
+    if wrong:
+        raise ValidationError(wrong)
+    if any(new.idempotency_key for new in news):
         raise ValueError("idempotency_key must not be given here")
 
 
 ACCEPT: Mapping[str, Callable[[dict[str, Any]], object]] = {
-    "NewTask": tasks._new_task,
+    "NewTask": task,
     "NewTasks": batch,
     "NewQueue": lambda fields: checked(fields, queues.NEW, required=("name",)),
     "QueueChange": change_of_queue,

@@ -97,7 +97,7 @@ def test_every_wrong_missing_and_unknown_field_at_once() -> None:
     told = {error.field: error.message for error in caught.value.errors}
     assert set(told) == {"queue", "webhook_url", "delay", "priority", "prioritty"}
     assert told["queue"] == "is required"
-    assert told["prioritty"] == "is not a known field"
+    assert told["prioritty"] == "is not known here"
 
 
 def test_a_clients_bytes_stay_as_they_are() -> None:

@@ -23,6 +23,7 @@ from aq.actors.scheduler import Scheduler
 from aq.clock import ServiceClock
 from aq.errors import (
     ConflictError,
+    FieldError,
     NotFoundError,
     OverloadedError,
     StorageFullError,
@@ -76,7 +77,9 @@ class World:
         minter = IdMinter(lambda bits: 0, floor.sequence)
         intake = PlainIntake(self, committer, clock, minter)
         scheduler = Scheduler(self.storage, committer, clock, intake)
-        front = Schedules(scheduler, self.storage, clock, minter, _fine, _guard, Claims(self.storage, clock))
+        front = Schedules(
+            scheduler, self.storage, clock, minter, _fine, _nothing_wrong, Claims(self.storage, clock)
+        )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             service = Service(front, scheduler, committer, nursery)
@@ -171,9 +174,8 @@ def _fine() -> None:
     """There is space on the disk."""
 
 
-def _guard(new: NewTask) -> None:
-    if "forbidden" in new.webhook_url:
-        raise AssertionError("no test goes there")
+def _nothing_wrong(new: NewTask) -> Sequence[FieldError]:
+    return ()
 
 
 @pytest.fixture
