@@ -77,6 +77,9 @@ class Schedule:
     last_slot: Instant | None = None
     """The latest slot that is settled, fired or skipped; one at or before it never fires again."""
     last_task_id: str | None = None
+    """Of a slot, or of a run by hand."""
+    slot_task_id: str | None = None
+    """The latest that a slot made."""
     version: int = 1
 
 
@@ -119,8 +122,8 @@ def latest_slot(schedule: Schedule, by: Instant) -> Instant | None:
 def settled(schedule: Schedule, slot: Instant, task_id: str | None = None) -> Schedule:
     """The next version, in which a slot and all before it are settled, by a task or by none."""
     last_slot = max(slot, schedule.last_slot or slot)
-    last_task_id = task_id or schedule.last_task_id
-    return evolve(schedule, last_slot=last_slot, last_task_id=last_task_id, version=schedule.version + 1)
+    after = evolve(schedule, last_slot=last_slot, version=schedule.version + 1)
+    return after if task_id is None else evolve(after, last_task_id=task_id, slot_task_id=task_id)
 
 
 def changed(before: Schedule, after: Schedule, up_at: Instant) -> Schedule:

@@ -218,10 +218,10 @@ class Scheduler:
             raise RefusedError(answer.reason)
 
     async def _overlaps(self, schedule: Schedule) -> bool:
-        """Whether the task of the latest firing has still to end, and that matters."""
-        if schedule.overlap is Overlap.ALLOW or schedule.last_task_id is None:
+        """Whether the task of the slot before has still to end, and that matters."""
+        if schedule.overlap is Overlap.ALLOW or schedule.slot_task_id is None:
             return False
-        stored = await self._storage.task(schedule.last_task_id)
+        stored = await self._storage.task(schedule.slot_task_id)
         return stored is not None and not stored.task.status.final
 
     def _rest(self, entry: _Entry, error: Exception) -> None:

@@ -424,6 +424,23 @@ async def test_a_slot_is_skipped_while_the_task_before_has_not_ended(
     assert await world.slots() == [10, 40]
 
 
+async def test_a_run_by_hand_hides_no_task_of_a_slot_and_holds_up_none(
+    autojump_clock: object, world: World
+) -> None:
+    async with world.up() as service:
+        schedule = await service.create(every=10, overlap="skip")
+        by_hand = await service.front.run(schedule.id)
+        await until(10)
+        await world.end(by_hand)
+        await world.end(await service.front.run(schedule.id))
+        await until(30)
+    assert await world.slots() == [10]
+    async with world.up():
+        await world.end((await world.tasks())[1])
+        await until(40)
+    assert await world.slots() == [10, 40]
+
+
 async def test_slots_overlap_unless_they_are_told_not_to(autojump_clock: object, world: World) -> None:
     async with world.up() as service:
         await service.create(every=10)

@@ -43,6 +43,7 @@ SCHEDULE: Final = Schedule(
     from_at=NOW + 1,
     last_slot=NOW + 2,
     last_task_id="task_some",
+    slot_task_id="task_before",
 )
 PLAIN_SCHEDULE: Final = Schedule(
     id="schedule_1", environment=Environment.TEST, task="{}", every=60, created_at=NOW, from_at=NOW
