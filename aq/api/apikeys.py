@@ -12,7 +12,7 @@ from aq.api import views
 from aq.api.auth import ForbiddenError, grant
 from aq.api.body import read_object
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
-from aq.api.query import no_parameters
+from aq.api.query import expect_nothing, no_parameters
 from aq.api.requests import idempotency_key
 from aq.apikey import ApiKey, NewKey
 from aq.engine import Engine
@@ -77,7 +77,7 @@ class ApiKeyRoutes:
     @operation(Tag.KEYS, "Revoke an API key", NO_CONTENT, problems=(409,))
     async def revoke(self, key_id: str) -> Response:
         """It holds when the answer is sent; of a key that is revoked already nothing changes."""
-        no_parameters()
+        await expect_nothing()
         await self.engine.keys.revoke(self._visible(key_id).id)
         return Response(b"", status=204)
 

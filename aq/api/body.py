@@ -56,13 +56,6 @@ async def read_optional_object() -> Mapping[str, Any]:
     return (await read_object()).values
 
 
-async def expect_no_body() -> None:
-    """For routes that take nothing: no body, or an empty object. Raises NotJsonError (400)."""
-    text = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    if text.strip() not in (b"", b"{}"):
-        raise NotJsonError("this request takes no body")
-
-
 def parse_strictly(text: bytes) -> Any:
     """Decoded JSON. Raises NotJsonError saying what is wrong with the text."""
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from quart import request
 
+from aq.api.body import read_optional_object
 from aq.errors import FieldError, Gathering, ValidationError, within
 from aq.rules import REQUIRED, UNKNOWN, Integer, Number, Rule
 
@@ -48,6 +49,19 @@ def parameters(rules: Mapping[str, Rule]) -> dict[str, Any]:
 def no_parameters() -> None:
     """For routes that take none. Raises ValidationError naming what was given."""
     parameters({})
+
+
+async def expect_nothing() -> None:
+    """For routes that take neither parameters nor fields: no body, or an empty object.
+
+    Raises as `read_optional_object`, and ValidationError naming what was given.
+    """
+    wrong = Gathering()
+    with wrong:
+        no_parameters()
+    with wrong:
+        checked(await read_optional_object(), {})
+    wrong.check()
 
 
 def _typed(text: str, rule: Rule | None) -> object:

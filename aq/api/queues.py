@@ -12,9 +12,9 @@ from quart_trio import QuartTrio
 
 from aq.api import views
 from aq.api.auth import environment, may_see, require_queue
-from aq.api.body import expect_no_body, read_object, read_optional_object
+from aq.api.body import read_object, read_optional_object
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
-from aq.api.query import checked, no_parameters
+from aq.api.query import checked, expect_nothing, no_parameters
 from aq.api.requests import idempotency_key
 from aq.engine import Engine
 from aq.errors import NotFoundError
@@ -94,22 +94,20 @@ class QueueRoutes:
     @operation(Tag.QUEUES, "Delete a queue", NO_CONTENT, problems=(409,))
     async def delete(self, name: str) -> Response:
         """Its finished tasks go with it. Not while it holds pending or active ones."""
-        no_parameters()
+        await expect_nothing()
         await self.engine.queues.delete(_known(name), environment=environment())
         return Response(b"", status=204)
 
     @operation(Tag.QUEUES, "Pause a queue", ok("Queue", "The queue as it is now."))
     async def pause(self, name: str) -> Response:
         """Nothing more is started, also after a restart; running attempts finish."""
-        no_parameters()
-        await expect_no_body()
+        await expect_nothing()
         return await self._shown(await self.engine.queues.pause(_known(name), environment=environment()))
 
     @operation(Tag.QUEUES, "Resume a queue", ok("Queue", "The queue as it is now."))
     async def resume(self, name: str) -> Response:
         """The end of a pause."""
-        no_parameters()
-        await expect_no_body()
+        await expect_nothing()
         return await self._shown(await self.engine.queues.resume(_known(name), environment=environment()))
 
     @operation(

@@ -13,9 +13,9 @@ from quart_trio import QuartTrio
 
 from aq.api import views
 from aq.api.auth import environment, may_see, require_queue
-from aq.api.body import JsonObject, expect_no_body, read_object
+from aq.api.body import JsonObject, read_object
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
-from aq.api.query import no_parameters
+from aq.api.query import expect_nothing, no_parameters
 from aq.api.requests import idempotency_key
 from aq.documents import HIDDEN
 from aq.engine import Engine
@@ -105,7 +105,7 @@ class ScheduleRoutes:
     @operation(Tag.SCHEDULES, "Delete a schedule", NO_CONTENT)
     async def delete(self, schedule_id: str) -> Response:
         """It makes no more tasks; those it made stay."""
-        no_parameters()
+        await expect_nothing()
         schedule = await self._visible(schedule_id)
         await self.engine.schedules.delete(schedule.id, environment=environment())
         return Response(b"", status=204)
@@ -113,8 +113,7 @@ class ScheduleRoutes:
     @operation(Tag.SCHEDULES, "Pause a schedule", ok("Schedule", "The schedule as it is now."))
     async def pause(self, schedule_id: str) -> Response:
         """Its times pass, and no task is made."""
-        no_parameters()
-        await expect_no_body()
+        await expect_nothing()
         schedule = await self._visible(schedule_id)
         return views.answer(
             self._view(await self.engine.schedules.pause(schedule.id, environment=environment()))
@@ -123,8 +122,7 @@ class ScheduleRoutes:
     @operation(Tag.SCHEDULES, "Resume a schedule", ok("Schedule", "The schedule as it is now."))
     async def resume(self, schedule_id: str) -> Response:
         """What passed meanwhile is not made up for."""
-        no_parameters()
-        await expect_no_body()
+        await expect_nothing()
         schedule = await self._visible(schedule_id)
         return views.answer(
             self._view(await self.engine.schedules.resume(schedule.id, environment=environment()))
@@ -140,8 +138,7 @@ class ScheduleRoutes:
     )
     async def run(self, schedule_id: str) -> Response:
         """Beside its times, also while it is paused."""
-        no_parameters()
-        await expect_no_body()
+        await expect_nothing()
         done = await self.engine.schedules.run_once(
             schedule_id, environment=environment(), idempotency_key=idempotency_key(), sees=may_see
         )

@@ -12,10 +12,10 @@ from quart_trio import QuartTrio
 
 from aq.api import views
 from aq.api.auth import environment, grant, may_see, require_queue
-from aq.api.body import JsonObject, expect_no_body, read_object
+from aq.api.body import JsonObject, read_object
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.paging import Offset, cursor_after, read_cursor
-from aq.api.query import no_parameters, parameters
+from aq.api.query import expect_nothing, no_parameters, parameters
 from aq.api.requests import idempotency_key, traceparent
 from aq.engine import Engine, TaskView
 from aq.errors import DrainingError, FieldError, Gathering, NotFoundError, ValidationError, within
@@ -163,7 +163,7 @@ class TaskRoutes:
     @operation(Tag.TASKS, "Delete a pending task", NO_CONTENT, problems=(409,))
     async def delete(self, task_id: str) -> Response:
         """When this is answered, it will never be delivered."""
-        no_parameters()
+        await expect_nothing()
         await self._check(task_id)
         await self.engine.delete(task_id, environment=environment())
         return Response(b"", status=204)
@@ -177,8 +177,7 @@ class TaskRoutes:
     )
     async def retry(self, task_id: str) -> Response:
         """It is due now: its history goes on, its allowance of retries is fresh."""
-        no_parameters()
-        await expect_no_body()
+        await expect_nothing()
         done = await self.engine.retry(
             task_id, environment=environment(), idempotency_key=idempotency_key(), sees=may_see
         )

@@ -277,20 +277,30 @@ async def test_422_for_an_unknown_field_on_every_route_that_takes_a_body() -> No
         assert (await api.get("/v1/apikeys")).json["apikeys"] == []
 
 
-async def test_400_for_a_body_on_every_other_write() -> None:
+async def test_422_for_any_field_on_every_other_write() -> None:
+    """Nothing is done then, and nothing that is not JSON is passed over either."""
     async with open_api() as api:
         await api.post("/v1/queues", {"name": "q"})
         schedule = (await api.post("/v1/schedules", {"every": 60, "task": BODY})).json["id"]
-        task = (await api.task())["id"]
+        key, _ = await api.engine.keys.create("k")
+        task = (await api.task(queue="r"))["id"]
         seen = 0
         for rule in api.app.url_map.iter_rules():
-            for method in {"POST", "PATCH", "PUT"} & (rule.methods or set()):
+            for method in {"POST", "PATCH", "PUT", "DELETE"} & (rule.methods or set()):
                 if (method, rule.rule) not in BODIES:
                     path = rule.rule.replace("<name>", "q").replace("<schedule_id>", schedule)
-                    path = path.replace("<task_id>", task)
-                    check_problem(await api.call(method, path, {"bogus": 1}), 400)
+                    path = path.replace("<task_id>", task).replace("<key_id>", key.id)
+                    reply = await api.call(method, f"{path}?odd=1", {"bogus": 1, "dry_run": True})
+                    assert reply.fields == {"odd", "bogus", "dry_run"}
+                    check_problem(await api.call(method, path, raw=b"{"), 400)
+                    check_problem(await api.call(method, path, raw=b"[]"), 400)
                     seen += 1
-        assert seen >= 6
+        assert seen >= 10
+        for path in (f"/v1/schedules/{schedule}", f"/v1/tasks/{task}", f"/v1/apikeys/{key.id}"):
+            assert (await api.get(path)).status == 200
+            assert (await api.call("DELETE", path, {})).status == 204
+        assert (await api.get("/v1/queues/q")).json["paused"] is False
+        assert (await api.call("DELETE", "/v1/queues/q", {})).status == 204
 
 
 async def test_500_keeps_its_cause_to_the_log(caplog: pytest.LogCaptureFixture) -> None:

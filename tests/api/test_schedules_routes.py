@@ -174,7 +174,7 @@ async def test_queries_bodies_and_unknown_ids() -> None:
         one = f"/v1/schedules/{(await made(api))['id']}"
         assert (await api.get("/v1/schedules?limit=1")).fields == {"limit"}
         for act in ("pause", "resume", "run"):
-            check_problem(await api.post(f"{one}/{act}", {"for": 3}), 400)
+            assert (await api.post(f"{one}/{act}", {"for": 3})).fields == {"for"}
         for path in ("/v1/schedules/none", "/v1/schedules/sch_" + "0" * 26, "/v1/schedules/%00"):
             for method in ("GET", "DELETE"):
                 check_problem(await api.call(method, path), 404)

@@ -163,10 +163,8 @@ def _problems(route: Route, method: str, it: Operation, scope: Scope | None) -> 
     found = {422, *it.problems}
     if scope is not None:
         found |= {401, 403, 429, 503}
-    if method in ("POST", "PATCH"):
-        found |= {400, 413}
-    if it.body is not None:
-        found.add(415)
+    if method in ("POST", "PATCH", "DELETE"):
+        found |= {400, 413, 415}
     if route.arguments:
         found.add(404)
     return found
