@@ -12,15 +12,22 @@ import re
 from typing import Final, NamedTuple
 
 MAX_LENGTH: Final = 2_048
-_URL: Final = re.compile(
+_DESTINATION: Final = (
     r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?)"
     r"(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>/[!-\"$-~]*)?"
-    r"(?P<query>\?[!-\"$-~]*)?"
 )
-PATTERN: Final = re.sub(r"\?P<[a-z]+>", "?:", _URL.pattern)
+_URL: Final = re.compile(_DESTINATION + r"(?P<path>/[!-\"$-~]*)?(?P<query>\?[!-\"$-~]*)?")
+
+
+def _unnamed(pattern: str) -> str:
+    return re.sub(r"\?P<[a-z]+>", "?:", pattern)
+
+
+PATTERN: Final = _unnamed(_URL.pattern)
 """What a webhook URL matches as a whole, without groups that have names."""
+DESTINATION_PATTERN: Final = _unnamed(_DESTINATION) + "/?"
+"""The same of a destination."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 

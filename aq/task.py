@@ -35,11 +35,10 @@ from aq.rules import (
     structure,
     whole,
 )
-from aq.target import MAX_LENGTH, PATTERN, parse_target
+from aq.target import DESTINATION_PATTERN, MAX_LENGTH, PATTERN, parse_target
 
 MAX_PAYLOAD_BYTES = 1 << 20
 MAX_PAYLOAD_NESTING = 64
-DESTINATION: Final = Text(r"https?://[!-~]{1,300}", "a destination such as https://example.com")
 DEFAULT_PRIORITY: Final = 5
 MAX_HEADERS: Final = 32
 MAX_HEADER_BYTES: Final = 8 << 10
@@ -146,6 +145,23 @@ class _WebhookUrl:
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "maxLength": MAX_LENGTH, "pattern": whole(PATTERN)}
+
+
+class _Destination:
+    """Scheme, host and port, however they are spelt; becomes the text that tasks are found by."""
+
+    def accept(self, value: object) -> str:
+        if isinstance(value, str):
+            target = parse_target(value)
+            if target.path == "/":
+                return str(target.destination)
+        raise ValueError("must be a destination such as https://example.com, without path and query")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": MAX_LENGTH, "pattern": whole(DESTINATION_PATTERN)}
+
+
+DESTINATION: Final = _Destination()
 
 
 @frozen

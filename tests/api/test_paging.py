@@ -212,6 +212,8 @@ async def test_destinations_are_scheme_host_and_port() -> None:
         assert await ids(api, "destination=https://example.com") == [two["id"], one["id"]]
         assert await ids(api, "destination=https://example.com:8443") == [other["id"]]
         assert await ids(api, "destination=http://example.com") == []
+        for spelt in ("https://example.com:443", "HTTPS://Example.COM", "https://example.com/"):
+            assert await ids(api, f"destination={spelt}") == [two["id"], one["id"]]
 
 
 async def test_created_after_is_in_and_created_before_is_out(mock_clock: trio.testing.MockClock) -> None:
@@ -243,6 +245,10 @@ async def test_filters_add_up() -> None:
         (f"tag={'x' * 65}", {"tag"}),
         ("error_type=http_500", {"error_type"}),
         ("destination=example.com", {"destination"}),
+        ("destination=https://example.com/x", {"destination"}),
+        ("destination=https://example.com?x", {"destination"}),
+        ("destination=https://u:p@example.com", {"destination"}),
+        ("destination=https://example.com:0", {"destination"}),
         ("created_after=yesterday&created_before=2026-01-31", {"created_after", "created_before"}),
         ("created_after=2026-01-31T09:30:00", {"created_after"}),
         ("tags=a&finished_after=2026-01-31T09:30:00Z", {"tags", "finished_after"}),

@@ -408,6 +408,7 @@ TIMEOUT = Outcome(status=AttemptStatus.TIMEOUT, error_type=ErrorType.TIMEOUT, er
         ({"error_type": "timeout"}, 1),
         ({"destination": "http://127.0.0.1:9"}, 3),
         ({"destination": "https://example.com"}, 1),
+        ({"destination": "HTTPS://Example.com:443/"}, 1),
         ({"limit": 2}, 2),
         ({"limit": 9}, 4),
         ({"tag": "b", "limit": 1}, 1),

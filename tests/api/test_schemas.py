@@ -122,7 +122,8 @@ def test_the_rules_of_parameters_agree_with_their_schemas(name: str, data: st.Da
     validator = jsonschema_rs.Draft202012Validator(rule.schema(), validate_formats=True)
     value = data.draw(near(rule.schema(), {}))
     valid, refused = validator.is_valid(value), refusal(rule.accept, value)
-    assert valid is (refused is None) or (valid and "must be an integer" in str(refused)), refused
+    unsayable = valid and any(words in str(refused) for words in UNSAYABLE)
+    assert valid is (refused is None) or unsayable, refused
 
 
 def test_a_pattern_matches_as_a_whole() -> None:
