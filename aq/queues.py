@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import trio
 from attrs import evolve, field, frozen
 
 from aq.actors.chores import failed_tasks
@@ -35,6 +36,8 @@ from aq.storage.answers import Backlog
 from aq.task import DESTINATION, TAG, Environment, Queue, QueueKey, Revival
 
 LIVE = Environment.LIVE
+_STRIDE: Final = 50
+"""Queues worked out before the loop gets its turn."""
 
 
 @frozen
@@ -128,19 +131,18 @@ class Queues:
         backlogs = await self._storage.backlogs(key.environment, now, key.name)
         return QueueView(queue, backlogs.get(key.name, Backlog()), self._services.meter.rates(key, now), now)
 
-    async def views(self, *, environment: Environment = LIVE) -> Sequence[QueueView]:
-        """Every queue with its pace, by name."""
+    async def views(
+        self, *, environment: Environment = LIVE, names: Collection[str] | None = None
+    ) -> AsyncIterator[QueueView]:
+        """Every queue with its pace, or those of these names; by name. Others get their turn in between."""
         now = self._services.clock.now()
         backlogs = await self._storage.backlogs(environment, now)
-        return [
-            QueueView(
-                queue,
-                backlogs.get(queue.key.name, Backlog()),
-                self._services.meter.rates(queue.key, now),
-                now,
-            )
-            for queue in await self.list(environment=environment)
-        ]
+        for number, queue in enumerate(await self.list(environment=environment)):
+            if number % _STRIDE == 0:
+                await trio.lowlevel.checkpoint()
+            if names is None or queue.key.name in names:
+                rates = self._services.meter.rates(queue.key, now)
+                yield QueueView(queue, backlogs.get(queue.key.name, Backlog()), rates, now)
 
     async def update(self, name: str, *, environment: Environment = LIVE, **fields: Any) -> Queue:
         """Change some fields; they hold for waiting tasks at once. Raises ValidationError, NotFoundError."""

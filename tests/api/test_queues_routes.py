@@ -9,6 +9,10 @@ import trio
 import trio.testing
 
 from aq.outcome import AttemptStatus, ErrorType, Outcome
+from aq.policy import QueuePolicy
+from aq.storage.changes import PutQueue
+from aq.storage.memory import MemoryStorage
+from aq.task import Environment, Queue, QueueKey
 from tests.api.api_world import SECRET, URL, Api, Reply, SteeredRunner, check_problem, open_api
 
 DEFAULTS = {
@@ -94,6 +98,33 @@ async def test_queues_are_listed_by_name_with_their_counts() -> None:
         await api.task(queue="a")
         queues = (await api.get("/v1/queues")).json["queues"]
         assert [(queue["name"], queue["counts"]["pending"]) for queue in queues] == [("a", 2), ("b", 1)]
+
+
+async def test_a_long_list_lets_others_take_their_turns() -> None:
+    storage = MemoryStorage()
+    async with open_api(storage=storage) as api:
+        turns = 0
+
+        async def take_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async def turns_of_a_list() -> int:
+            before = turns
+            assert (await api.get("/v1/queues")).status == 200
+            return turns - before
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_turns)
+            short = await turns_of_a_list()
+            queues = [
+                Queue(QueueKey(Environment.LIVE, f"q{number}"), QueuePolicy(), 0) for number in range(5_000)
+            ]
+            await storage.commit([[PutQueue(queue) for queue in queues]], 0)
+            assert await turns_of_a_list() - short >= 90
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_patch_changes_what_it_names() -> None:
