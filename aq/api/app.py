@@ -11,6 +11,7 @@ from aq.api.apikeys import ApiKeyRoutes
 from aq.api.auth import require_keys
 from aq.api.docs import DocsRoutes
 from aq.api.events import EventRoutes
+from aq.api.framing import MAX_BODY_BYTES
 from aq.api.health import HealthRoutes
 from aq.api.problems import handle_errors
 from aq.api.queues import QueueRoutes
@@ -19,7 +20,6 @@ from aq.api.requests import identify_requests
 from aq.api.schedules import ScheduleRoutes
 from aq.api.stats import StatsRoutes
 from aq.api.tasks import TaskRoutes
-from aq.api.wire import MAX_BODY_BYTES
 from aq.engine import Engine
 
 BODY_SECONDS = 30

@@ -15,9 +15,10 @@ from typing import Any, Final
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from aq.api.framing import Refusal
 from aq.api.problems import CONTENT_TYPE, problem
 from aq.api.requests import new_request_id
-from aq.api.wire import Refusal, RequestReader
+from aq.api.wire import RequestReader
 
 SILENT_SECONDS: Final = 10
 """In mid-request a client may be silent for so long."""

@@ -23,7 +23,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
 from aq.api.connection import SEND_SECONDS, Connection
-from aq.api.wire import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from aq.api.framing import MAX_BODY_BYTES
+from aq.api.wire import MAX_HEAD_BYTES
 
 MAX_CONNECTIONS: Final = 10_000
 """Beyond so many open connections a new one is answered 503 and closed."""

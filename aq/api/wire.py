@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import h11
-from attrs import define, field
+from attrs import define
+
+from aq.api.framing import NOT_WELL_FORMED, Body, ChunkedBody, Refusal, SizedBody, check_size
 
 MAX_HEAD_BYTES: Final = 16 << 10
 MAX_HEADERS: Final = 100
-MAX_BODY_BYTES: Final = 1 << 20
-MAX_CHUNKS: Final = 10_000
 
-_NOT_WELL_FORMED: Final = "the request is not well-formed HTTP/1.1"
 _UNCLEAR: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
 _LENGTHS: Final = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"(?:https?://[^/?#@]+)?(/.*)", re.IGNORECASE)
@@ -30,29 +29,14 @@ _NOT_PASSED_ON: Final = frozenset(
 )
 
 
-class Refusal(Exception):  # noqa: N818 - an answer to the client, not a fault of ours
-    """The connection's last request is answered with this status, and the connection closed."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        self.status = status
-        self.detail = detail
-        super().__init__(detail)
-
-
 @define
 class _Head:
     """A request whose head is complete."""
 
     request: h11.Request
     target: bytes
-    length: int
-    chunks: h11.Connection | None
-    """Decodes a chunked body; None for a body of ``length`` bytes."""
+    body: Body
     expects_continue: bool
-    body: bytearray = field(factory=bytearray)
-    chunk_count: int = 0
-    chunked_tail: bytes = b""
-    """The last four bytes of the chunked body so far."""
 
 
 class RequestReader:
@@ -60,6 +44,8 @@ class RequestReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._checked = 0
+        """So much of a head is known to be clear and not its end."""
         self._head: _Head | None = None
 
     def receive(self, data: bytes | bytearray) -> None:
@@ -78,7 +64,7 @@ class RequestReader:
     def wants_continue(self) -> bool:
         """The client holds its body back until it is told to go on (RFC 9110 section 10.1.1)."""
         head = self._head
-        return head is not None and head.expects_continue and not head.body and not self._buffer
+        return head is not None and head.expects_continue and not head.body.data and not self._buffer
 
     def continued(self) -> None:
         """The client was told to go on."""
@@ -90,62 +76,28 @@ class RequestReader:
         if self._head is None:
             self._head = self._take_head()
         head = self._head
-        if head is None or not self._take_body(head):
+        if head is None or not head.body.take(self._buffer):
             return None
         self._head = None
         self.receive(b"")
         return b"".join(_plain(head))
 
     def _take_head(self) -> _Head | None:
-        end = self._buffer.find(b"\r\n\r\n") + 4
-        known = bytes(self._buffer[:end] if end >= 4 else self._buffer)
-        if len(known) > MAX_HEAD_BYTES:
+        """None until it is all there. What was looked at once is not again, however slowly the rest comes."""
+        fresh = max(0, self._checked - 3)
+        end = self._buffer.find(b"\r\n\r\n", fresh) + 4
+        known = end if end >= 4 else len(self._buffer)
+        if _UNCLEAR.search(self._buffer, fresh, min(known, MAX_HEAD_BYTES)):
+            raise Refusal(400, NOT_WELL_FORMED)
+        if known > MAX_HEAD_BYTES:
             raise Refusal(431, f"the request line and headers may be at most {MAX_HEAD_BYTES:,} bytes long")
-        if _UNCLEAR.search(known):
-            raise Refusal(400, _NOT_WELL_FORMED)
+        self._checked = known
         if end < 4:
             return None
+        text = bytes(self._buffer[:end])
         del self._buffer[:end]
-        return _parse_head(known)
-
-    def _take_body(self, head: _Head) -> bool:
-        """Move what is here of the body; True once it is whole."""
-        if head.chunks is not None:
-            return self._take_chunks(head, head.chunks)
-        missing = head.length - len(head.body)
-        head.body += self._buffer[:missing]
-        del self._buffer[:missing]
-        return len(head.body) == head.length
-
-    def _take_chunks(self, head: _Head, chunks: h11.Connection) -> bool:
-        seen = head.chunked_tail + self._buffer
-        if self._buffer:
-            chunks.receive_data(bytes(self._buffer))
-            self._buffer.clear()
-        whole = _decode_chunks(head, chunks)
-        rest = chunks.trailing_data[0]
-        if whole:
-            self._buffer += rest
-            if not seen[: len(seen) - len(rest)].endswith(b"\r\n\r\n"):  # h11 would let a bare LF pass
-                raise Refusal(400, _NOT_WELL_FORMED)
-        elif _UNCLEAR.search(rest):
-            raise Refusal(400, _NOT_WELL_FORMED)
-        head.chunked_tail = seen[-4:]
-        return whole
-
-
-def _decode_chunks(head: _Head, chunks: h11.Connection) -> bool:
-    """Move decoded bytes to the body; True at its end."""
-    try:
-        while isinstance(event := chunks.next_event(), h11.Data):
-            head.body += event.data
-            head.chunk_count += event.chunk_start
-            _check_size(len(head.body))
-            if head.chunk_count > MAX_CHUNKS:
-                raise Refusal(413, f"the body may be cut into at most {MAX_CHUNKS:,} chunks")
-    except h11.RemoteProtocolError as error:
-        raise Refusal(400, f"{_NOT_WELL_FORMED}: {error}") from None
-    return isinstance(event, h11.EndOfMessage)
+        self._checked = 0
+        return _parse_head(text)
 
 
 def _parse_head(text: bytes) -> _Head:
@@ -154,7 +106,7 @@ def _parse_head(text: bytes) -> _Head:
     try:
         request = parser.next_event()
     except h11.RemoteProtocolError as error:
-        raise Refusal(400, f"{_NOT_WELL_FORMED}: {error}") from None
+        raise Refusal(400, f"{NOT_WELL_FORMED}: {error}") from None
     if not isinstance(request, h11.Request) or request.http_version not in (b"1.0", b"1.1"):
         raise Refusal(400, "send HTTP/1.1 or HTTP/1.0")
     if len(request.headers) > MAX_HEADERS:
@@ -165,9 +117,9 @@ def _parse_head(text: bytes) -> _Head:
     headers = dict(request.headers)
     chunked = b"transfer-encoding" in headers
     length = _content_length(text, chunked=chunked, version=request.http_version)
-    _check_size(length)
+    check_size(length)
     expects = headers.get(b"expect", b"").lower() == b"100-continue" and request.http_version == b"1.1"
-    return _Head(request, target[1], length, parser if chunked else None, expects)
+    return _Head(request, target[1], ChunkedBody() if chunked else SizedBody(length), expects)
 
 
 def _content_length(head: bytes, *, chunked: bool, version: bytes) -> int:
@@ -184,18 +136,13 @@ def _content_length(head: bytes, *, chunked: bool, version: bytes) -> int:
     return int(lengths[0])
 
 
-def _check_size(size: int) -> None:
-    if size > MAX_BODY_BYTES:
-        raise Refusal(413, f"the body may be at most {MAX_BODY_BYTES:,} bytes long")
-
-
 def _plain(head: _Head) -> Iterator[bytes]:
     request = head.request
     yield b"%s %s HTTP/%s\r\n" % (request.method, head.target, request.http_version)
     for name, value in request.headers:
         if name not in _NOT_PASSED_ON:
             yield b"%s: %s\r\n" % (name, value)
-    if head.body or head.length or head.chunks is not None:
-        yield b"content-length: %d\r\n" % len(head.body)
+    if head.body.data or isinstance(head.body, ChunkedBody):
+        yield b"content-length: %d\r\n" % len(head.body.data)
     yield b"\r\n"
-    yield bytes(head.body)
+    yield bytes(head.body.data)

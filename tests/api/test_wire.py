@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aq.api.wire import MAX_BODY_BYTES, MAX_CHUNKS, Refusal, RequestReader
+from aq.api.framing import MAX_BODY_BYTES, MAX_CHUNKS, Refusal
+from aq.api.wire import RequestReader
 
 HEAD = b"POST /v1/tasks HTTP/1.1\r\nHost: a\r\n"
 
