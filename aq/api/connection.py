@@ -204,7 +204,7 @@ class Connection:
             f"{retry}connection: close\r\n\r\n"
         )
         try:
-            await self._send(head.encode("ascii") + body)
+            await self._send(head.encode("ascii") + (b"" if self._reader.asks_for_head_only else body))
             await self.stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it has gone: nobody to tell

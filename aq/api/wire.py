@@ -23,7 +23,13 @@ MAX_HEADERS: Final = 100
 
 _UNCLEAR: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
 _LENGTHS: Final = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
-_TARGET: Final = re.compile(rb"(?:https?://[^/?#@]+)?(/.*)", re.IGNORECASE)
+_TARGET: Final = re.compile(rb"(?:https?://[^/?#@]+)?(/[^#]*)", re.IGNORECASE)
+_METHOD: Final = re.compile(rb"[A-Z]{1,20}")
+_HOST: Final = re.compile(
+    rb"(?:[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63}){0,126}\.?|\[[A-F0-9:.]{2,45}\])?(?::[0-9]{0,5})?",
+    re.IGNORECASE,
+)
+"""A name of the DNS (RFC 1035), an IPv4 or an IPv6 address, or nothing; with a port."""
 _NOT_PASSED_ON: Final = frozenset(
     {b"content-length", b"transfer-encoding", b"trailer", b"expect", b"upgrade", b"http2-settings"}
 )
@@ -47,6 +53,8 @@ class RequestReader:
         self._checked = 0
         """So much of a head is known to be clear and not its end."""
         self._head: _Head | None = None
+        self.asks_for_head_only = False
+        """No answer to the present request has a body, not even a refusal (RFC 9110 section 9.3.2)."""
 
     def receive(self, data: bytes | bytearray) -> None:
         """Take bytes as they came."""
@@ -54,6 +62,7 @@ class RequestReader:
         if self._head is None:
             while self._buffer.startswith(b"\r\n"):  # RFC 9112 section 2.2: empty lines between requests
                 del self._buffer[:2]
+            self.asks_for_head_only = self._buffer.startswith(b"HEAD ")
 
     @property
     def begun(self) -> bool:
@@ -115,6 +124,10 @@ def _parse_head(text: bytes) -> _Head:
     if target is None:
         raise Refusal(400, "the request target must be a path: /…")
     headers = dict(request.headers)
+    if not _METHOD.fullmatch(request.method):
+        raise Refusal(400, "a method is a word in capital letters")
+    if not _HOST.fullmatch(headers.get(b"host", b"")):
+        raise Refusal(400, "the header Host must be the name or the address of a host, and maybe a port")
     chunked = b"transfer-encoding" in headers
     length = _content_length(text, chunked=chunked, version=request.http_version)
     check_size(length)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import h11
+import pytest
 import trio
 import trio.testing
 from attrs import define, field, frozen
@@ -342,6 +343,23 @@ async def test_a_request_cut_short_is_400(autojump_clock: trio.testing.MockClock
         await client.stream.send_eof()
         await client.ended.wait()
         assert problem_of(client)["status"] == 400
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [GET.replace(b"a", b".."), GET[:-2] + b"X: y\r\n" * 101 + b"\r\n", GET.replace(b"GET", b"GET " + GET)],
+)
+async def test_a_refusal_of_a_head_has_no_body(
+    refused: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with world() as w:
+        client = w.connect()
+        await client.send(GET + refused.replace(b"GET", b"HEAD"))
+        await client.ended.wait()
+        first, _, refusal = client.received.partition(b"HTTP/1.1 4")
+        assert first.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in refusal
+        assert refusal.endswith(b"\r\n\r\n")
 
 
 async def test_http_1_0_and_connection_close_end_the_connection(

@@ -107,6 +107,18 @@ MALFORMED = {
     "NUL": HEAD + b"X-A: b\x00c\r\n\r\n",
     "no host": b"GET / HTTP/1.1\r\n\r\n",
     "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "host of dots": b"GET / HTTP/1.1\r\nHost: ..\r\n\r\n",
+    "host with an empty label": b"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n",
+    "host with a long label": b"GET / HTTP/1.1\r\nHost: " + b"a" * 64 + b"\r\n\r\n",
+    "long host": b"GET / HTTP/1.1\r\nHost: a" + b".a" * 127 + b"\r\n\r\n",
+    "host with a path": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "host with a user": b"GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+    "host with a space": b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "host that is not ASCII": b"GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n",
+    "host with a word as its port": b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
+    "method in small letters": b"get / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "long method": b"A" * 21 + b" / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target with a fragment": b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -125,6 +137,14 @@ MALFORMED = {
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED.keys())
 def test_what_could_be_read_in_two_ways_is_refused(data: bytes) -> None:
     assert refusal(data).status == 400
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"", b"a", b"A.b-c.example.", b"a_b:80", b"127.0.0.1:8080", b"[::1]", b"[::ffff:1.2.3.4]:443", b"a:"],
+)
+def test_hosts_that_pass(host: bytes) -> None:
+    assert read(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
 
 
 def test_a_bare_lf_is_refused_before_the_head_is_complete() -> None:
