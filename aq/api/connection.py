@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import trio
+from attrs import define
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from aq.api.framing import Refusal
@@ -33,18 +34,37 @@ HALF_CLOSED_SECONDS: Final = 1
 """A client that has closed its side may still wait for its answer: the handler has so long to finish."""
 LINGER_SECONDS: Final = 2
 """After a refusal what still arrives is discarded for so long, so that the answer is not lost in a reset."""
+MAX_HELD_BYTES: Final = 256 << 20
+"""So much of requests may be here at once, of all connections together; see `Room`."""
 _RECEIVE: Final = 64 << 10
 _MOST_LINGERING: Final = 8 << 20
 
 App = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable, Any, Any], Awaitable[None]]
 
 
+@define
+class Room:
+    """What all connections hold of requests, in bytes: what has arrived, until its answer is sent.
+
+    Whoever brings more than there is room for is answered 503 and closed. So 10,000 clients that each begin a
+    body of 1 MiB cannot fill the memory, and need no key to be stopped.
+    """
+
+    most: int = MAX_HELD_BYTES
+    held: int = 0
+
+
 class Connection:
     """The stream that Hypercorn serves, and the ASGI app that it calls, of one client."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, app: App) -> None:
+    def __init__(self, stream: trio.abc.HalfCloseableStream, app: App, room: Room) -> None:
         self.stream = stream
         self._app = app
+        self._room = room
+        self._held = 0
+        """This connection's part of what the room holds."""
+        self._in_flight = 0
+        """The size of the request that is being answered."""
         self._reader = RequestReader()
         self.over = trio.CancelScope()
         """Cancelled when there is nothing left to serve: Hypercorn would wait for a timer of its own."""
@@ -72,7 +92,9 @@ class Connection:
         try:
             await self._app(scope, receive, send, spawn, call)
         finally:
+            self._in_flight = 0
             self._answered.set()
+            self._hold()
             self._waiting_since = trio.current_time()
             self._receiving.deadline = self._deadline()
             self._end_if_over()
@@ -94,7 +116,11 @@ class Connection:
         """Send a part of an answer. Raises BrokenResourceError when the client does not take it."""
         if self._refused:
             raise trio.ClosedResourceError
-        await self._send(data)
+        try:
+            await self._send(data)
+        except trio.BrokenResourceError:
+            self.end_soon()  # whatever it has pipelined, nobody waits for the answers
+            raise
 
     async def send_eof(self) -> None:
         """Hypercorn's first step of closing, and maybe its last: Quart may cancel the task that closes."""
@@ -118,6 +144,8 @@ class Connection:
             with trio.move_on_after(LINGER_SECONDS):
                 await self._linger()
         finally:
+            self._room.held -= self._held
+            self._held = 0
             await trio.aclose_forcefully(self.stream)
 
     async def refuse(self, status: int, detail: str) -> None:
@@ -131,6 +159,8 @@ class Connection:
                 request = self._reader.next_request()
                 if request is not None:
                     self._answered = trio.Event()
+                    self._in_flight = len(request)
+                    self._hold()
                     return request
                 if self._reader.wants_continue:
                     self._reader.continued()
@@ -166,12 +196,22 @@ class Connection:
                 raise trio.ClosedResourceError
             data = await self.stream.receive_some(_RECEIVE)
             self._reader.receive(data)
+            self._hold()
             if fresh and self._reader.begun:
                 self._waiting_since = trio.current_time()
             return bool(data)
         if self._ended or not self._reader.begun:
             raise trio.ClosedResourceError
         raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
+
+    def _hold(self) -> None:
+        """Tell the room what is here. Raises Refusal where that is too much and no answer is in flight."""
+        size = self._reader.size + self._in_flight
+        more = size - self._held
+        self._room.held += more
+        self._held = size
+        if more > 0 and self._room.held > self._room.most and self._answered.is_set():
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too much is being sent to this service at once")
 
     async def _end(self) -> None:
         """The client has closed its side."""

@@ -22,7 +22,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from aq.api.connection import SEND_SECONDS, Connection
+from aq.api.connection import MAX_HELD_BYTES, SEND_SECONDS, Connection, Room
 from aq.api.framing import MAX_BODY_BYTES
 from aq.api.wire import MAX_HEAD_BYTES
 
@@ -43,7 +43,11 @@ async def open_listeners(host: str, port: int) -> Sequence[trio.SocketListener]:
 
 @asynccontextmanager
 async def open_front(
-    app: ASGIFramework, listeners: Sequence[trio.SocketListener], *, max_connections: int = MAX_CONNECTIONS
+    app: ASGIFramework,
+    listeners: Sequence[trio.SocketListener],
+    *,
+    max_connections: int = MAX_CONNECTIONS,
+    max_held_bytes: int = MAX_HELD_BYTES,
 ) -> AsyncIterator[Front]:
     """Serve the app until the block is left; then close the listeners and, within seconds, every connection.
 
@@ -52,7 +56,7 @@ async def open_front(
     config = _config()
     context = WorkerContext(None)
     async with _lifespan(app, config) as state, trio.open_nursery() as connections:
-        front = Front(app, config, context, state, max_connections)
+        front = Front(app, config, context, state, max_connections, Room(max_held_bytes))
         try:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, front.serve, handler_nursery=connections)
@@ -78,12 +82,14 @@ class Front:
         context: WorkerContext,
         state: LifespanState,
         max_connections: int,
+        room: Room,
     ) -> None:
         self._app = ASGIWrapper(app)
         self._config = config
         self._context = context
         self._state = state
         self._max_connections = max_connections
+        self._room = room
         self.open: set[Connection] = set()
         """Every connection from its accept to its end."""
         self._one_less = trio.Event()
@@ -93,12 +99,17 @@ class Front:
         """How many are open."""
         return len(self.open)
 
+    @property
+    def held_bytes(self) -> int:
+        """How much of requests is here and not yet answered."""
+        return self._room.held
+
     async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Serve one client until its connection ends. A fault in it is logged and ends only this one."""
         if len(self.open) >= self._max_connections + _TOLD_NO:
             await trio.aclose_forcefully(stream)
             return
-        connection = Connection(stream, self._app)
+        connection = Connection(stream, self._app, self._room)
         self.open.add(connection)
         try:
             _give_up_on_the_silent(stream)

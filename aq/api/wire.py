@@ -70,6 +70,11 @@ class RequestReader:
         return bool(self._buffer) or self._head is not None
 
     @property
+    def size(self) -> int:
+        """How many bytes are here."""
+        return len(self._buffer) + (0 if self._head is None else len(self._head.body.data))
+
+    @property
     def wants_continue(self) -> bool:
         """The client holds its body back until it is told to go on (RFC 9110 section 10.1.1)."""
         head = self._head
