@@ -16,7 +16,7 @@ from aq.api.health import HealthRoutes
 from aq.api.problems import handle_errors
 from aq.api.queues import QueueRoutes
 from aq.api.receiver import ReceiverRoutes
-from aq.api.requests import identify_requests
+from aq.api.requests import identify_requests, take_paths_as_they_are
 from aq.api.schedules import ScheduleRoutes
 from aq.api.stats import StatsRoutes
 from aq.api.tasks import TaskRoutes
@@ -34,6 +34,7 @@ def create_app(engine: Engine, *, dev: bool = False, wall: Callable[[], float] =
     app.url_map.merge_slashes = False
     identify_requests(app)
     require_keys(app, engine.keys, engine.clock)
+    take_paths_as_they_are(app)
     handle_errors(app)
     TaskRoutes(engine).mount(app)
     QueueRoutes(engine).mount(app)

@@ -13,12 +13,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import trio
-from attrs import define
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from aq.api.framing import Refusal
 from aq.api.problems import CONTENT_TYPE, problem
 from aq.api.requests import new_request_id
+from aq.api.room import Room
 from aq.api.wire import RequestReader
 
 SILENT_SECONDS: Final = 10
@@ -34,24 +34,10 @@ HALF_CLOSED_SECONDS: Final = 1
 """A client that has closed its side may still wait for its answer: the handler has so long to finish."""
 LINGER_SECONDS: Final = 2
 """After a refusal what still arrives is discarded for so long, so that the answer is not lost in a reset."""
-MAX_HELD_BYTES: Final = 256 << 20
-"""So much of requests may be here at once, of all connections together; see `Room`."""
 _RECEIVE: Final = 64 << 10
 _MOST_LINGERING: Final = 8 << 20
 
 App = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable, Any, Any], Awaitable[None]]
-
-
-@define
-class Room:
-    """What all connections hold of requests, in bytes: what has arrived, until its answer is sent.
-
-    Whoever brings more than there is room for is answered 503 and closed. So 10,000 clients that each begin a
-    body of 1 MiB cannot fill the memory, and need no key to be stopped.
-    """
-
-    most: int = MAX_HELD_BYTES
-    held: int = 0
 
 
 class Connection:
@@ -210,7 +196,7 @@ class Connection:
         more = size - self._held
         self._room.held += more
         self._held = size
-        if more > 0 and self._room.held > self._room.most and self._answered.is_set():
+        if more > 0 and self._room.full and self._answered.is_set():
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too much is being sent to this service at once")
 
     async def _end(self) -> None:

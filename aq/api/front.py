@@ -22,8 +22,9 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-from aq.api.connection import MAX_HELD_BYTES, SEND_SECONDS, Connection, Room
+from aq.api.connection import SEND_SECONDS, Connection
 from aq.api.framing import MAX_BODY_BYTES
+from aq.api.room import MAX_HELD_BYTES, Room
 from aq.api.wire import MAX_HEAD_BYTES
 
 MAX_CONNECTIONS: Final = 10_000

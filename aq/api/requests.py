@@ -9,7 +9,7 @@ from typing import Final
 from quart import Response, g, request
 from quart_trio import QuartTrio
 
-from aq.errors import FieldError, ValidationError
+from aq.errors import FieldError, NotFoundError, ValidationError
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -32,6 +32,18 @@ def identify_requests(app: QuartTrio) -> None:
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
         return response
+
+
+def take_paths_as_they_are(app: QuartTrio) -> None:
+    """A slash is a slash: Werkzeug would drop those at the start but one, and ``%2f`` is none (RFC 3986).
+
+    So whoever lets requests through to this service by their path sees the path that is served.
+    """
+
+    @app.before_request
+    async def check() -> None:
+        if request.scope["path"].startswith("//") or b"%2f" in request.scope["raw_path"].lower():
+            raise NotFoundError("there is nothing at this address")
 
 
 def idempotency_key(given: object = None) -> str | None:

@@ -1,0 +1,25 @@
+"""How much of requests may be here at once, of all connections together.
+
+10,000 clients that each begin a body of 1 MiB cannot fill the memory, and need no key to be stopped: whoever
+brings more than there is room for is answered 503 and closed (see `aq.api.connection`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attrs import define
+
+MAX_HELD_BYTES: Final = 256 << 20
+
+
+@define
+class Room:
+    """``held`` are the bytes that have arrived of requests whose answers are not sent yet."""
+
+    most: int = MAX_HELD_BYTES
+    held: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.held > self.most
