@@ -42,7 +42,7 @@ def take_paths_as_they_are(app: QuartTrio) -> None:
 
     @app.before_request
     async def check() -> None:
-        if request.scope["path"].startswith("//") or b"%2f" in request.scope["raw_path"].lower():
+        if request.scope["path"].startswith("//") or b"%2f" in request.scope.get("raw_path", b"").lower():
             raise NotFoundError("there is nothing at this address")
 
 
