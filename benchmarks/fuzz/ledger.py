@@ -9,7 +9,8 @@ from typing import Any, Final
 from attrs import define, field
 
 from aq.storage import open_storage
-from aq.storage.protocol import Storage, TaskFilter
+from aq.storage.answers import TaskFilter
+from aq.storage.protocol import Storage
 from aq.task import Environment, Task
 from benchmarks.fuzz.exchange import Answer
 

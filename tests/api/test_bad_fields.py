@@ -198,7 +198,9 @@ async def test_every_wrong_parameter_is_a_422_that_names_it(form: Form) -> None:
         twice = [request(form.method, f"{path}?{name}=1&{name}=1") for name in form.query]
         for name, answer in zip(form.query, await world.answers(twice), strict=True):
             assert roots(answer) == {name}
-        everything = "&".join(f"{name}={quote(wrong_words(schema)[0])}" for name, schema in form.query.items())
+        everything = "&".join(
+            f"{name}={quote(wrong_words(schema)[0])}" for name, schema in form.query.items()
+        )
         (answer,) = await world.answers([request(form.method, f"{path}?{everything}&bogus=1")])
         assert roots(answer) == {*form.query, "bogus"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from aq.engine import open_engine
+from aq.opening import open_engine
 from aq.task import NewTask
 from benchmarks.fuzz.cases import Case, Cases
 from benchmarks.fuzz.exchange import Answer, exchange
