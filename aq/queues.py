@@ -165,7 +165,8 @@ class Queues:
     async def delete(self, name: str, *, environment: Environment = LIVE) -> None:
         """Delete a queue and its finished tasks.
 
-        Raises NotFoundError, and ConflictError while it holds pending or active tasks.
+        Once it has begun no task comes in, and it goes on after a crash. Raises NotFoundError, and
+        ConflictError while it holds pending or active tasks or a retry of failed ones is under way.
         """
         self._refuse_if_unwritable()
         await self.get(name, environment=environment)

@@ -376,12 +376,17 @@ class Counts:
 
 @frozen
 class Clearing:
-    """A purge that is under way: its pending tasks count as gone, and are deleted in small steps."""
+    """A purge that is under way: its pending tasks count as gone, and are deleted in small steps.
+
+    Or the deletion of the queue, which covers every id, so that no task comes in any more.
+    """
 
     through: int
     """The highest id sequence it covers."""
     spared: tuple[str, ...] = ()
     """Tasks that were running: not pending then, so not covered."""
+    of_the_queue: bool = False
+    """The finished tasks go too, then the queue; or neither, if tasks were pending or active after all."""
 
 
 @frozen(kw_only=True)

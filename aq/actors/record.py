@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import trio
 from attrs import evolve
 
 from aq.actors.desk import Desk, owner
-from aq.actors.messages import Configure, Create, Ensure, Reply
+from aq.actors.messages import Configure, Create, Ensure, Request
 from aq.actors.outbox import Then, answering, not_accepted
 from aq.actors.patience import patiently
 from aq.actors.policies import of_callbacks
-from aq.errors import ConflictError, NotFoundError, ValidationError
+from aq.errors import AsyncQueueError, ConflictError, NotFoundError, ValidationError
 from aq.instants import Instant
 from aq.policy import QueuePolicy
-from aq.storage.answers import Answer, Applied, Refused
-from aq.storage.changes import Change, DropQueue, PutQueue
+from aq.storage.answers import Answer, Applied, Reason, Refused
+from aq.storage.changes import Change, DropQueue, PutQueue, Unit
 from aq.task import Environment, Queue, QueueKey
 
 
@@ -26,7 +28,11 @@ def no_such_queue(key: QueueKey) -> NotFoundError:
 
 
 class QueueRecord:
-    """One queue's row. A policy holds from the moment it is decided; it is answered once it is durable."""
+    """One queue's row. A policy holds from the moment it is decided; it is answered once it is durable.
+
+    The row is its supervisor's alone, and changes one step at a time: what is to change it waits in line
+    while a change is under way, so that one that is refused takes no later one with it.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -35,7 +41,10 @@ class QueueRecord:
         """As decided."""
         self._kept: Queue | None = None
         """As it is on disk; they differ while a change is under way."""
-        self._underway = 0
+        self.settled = trio.Event()
+        """Set, and replaced, when a change of the row is settled."""
+        self._underway = False
+        self._line: deque[tuple[Callable[[], None], Request | None]] = deque()
         self._has_callbacks = False
 
     async def read(self) -> None:
@@ -65,23 +74,62 @@ class QueueRecord:
             self._desk.outbox.put([put], _ignored, insists=True)  # as the ends do that rely on it
 
     def create(self, message: Create) -> None:
-        exists = ConflictError(f"queue {self._key} exists already; PATCH changes it")
+        self.in_turn(partial(self._create, message), message)
+
+    def configure(self, message: Configure) -> None:
+        self.in_turn(partial(self._configure, message), message)
+
+    def in_turn(self, act: Callable[[], None], asked: Request | None = None) -> None:
+        """Run ``act``, which may change the row, once no change is under way: now, or in a later turn."""
+        self._line.append((act, asked))
+        if len(self._line) == 1:
+            self._go_on()
+
+    def change(
+        self,
+        *,
+        first: Then | None = None,
+        then: Then | None = None,
+        beside: Sequence[Change] = (),
+        insists: bool = False,
+        **changes: Any,
+    ) -> None:
+        """In turn: put the queue with some attributes changed, in one unit with the changes ``beside`` it.
+
+        A queue that is not there is answered as the storage would: MISSING.
+        """
+        if self.queue is None:
+            for hear in (first, then):
+                if hear is not None:
+                    hear(Refused(Reason.MISSING))
+            return
+        queue = evolve(self.queue, version=self.queue.version + 1, **changes)
+        self._put(queue, first=first, then=then, beside=beside, insists=insists)
+
+    def drop(self, first: Then, then: Then) -> None:
+        """In turn: delete the row, and that of its callbacks unless some are on their way."""
+        first = self._with_event(first, "deleted")
+        self._send([DropQueue(self._key)], None, first=first, then=then, insists=True)
+        if self._key.environment is Environment.LIVE:
+            self._desk.outbox.put([DropQueue(QueueKey(Environment.CALLBACK, self._key.name))], _ignored)
+            self._has_callbacks = False
+
+    def abandon(self, error: AsyncQueueError) -> None:
+        """In the end: callers who wait in line are told."""
+        for _, asked in self._line:
+            if asked is not None:
+                asked.reply.fail(error)
+
+    # -- within ---------------------------------------------------------------------------------------------
+    def _create(self, message: Create) -> None:
         if self.queue is not None:
-            self.refuse(message.reply, exists)
+            message.reply.fail(ConflictError(f"queue {self._key} exists already; PATCH changes it"))
             return
         queue = Queue(self._key, message.policy, created_at=self._desk.now)
         claim: Sequence[Change] = [message.claiming.of(queue)] if message.claiming is not None else []
         self._created(queue, first=answering(message.reply, queue, refused=not_accepted), beside=claim)
 
-    def refuse(self, reply: Reply[Any], error: ConflictError) -> None:
-        """Answered once what it is in conflict with is durable: it may be a twin of the same request."""
-
-        def answer(settled: Answer | Exception) -> None:
-            reply.fail(settled if isinstance(settled, Exception) else error)
-
-        self._desk.outbox.put([], _ignored, first=answer)
-
-    def configure(self, message: Configure) -> None:
+    def _configure(self, message: Configure) -> None:
         if self.queue is None:
             message.reply.fail(no_such_queue(self._key))
             return
@@ -94,36 +142,14 @@ class QueueRecord:
         after = evolve(self.queue, policy=policy, version=self.queue.version + 1)
         self._put(after, first=self._with_event(answering(message.reply, after), what))
 
-    def change(
-        self,
-        *,
-        first: Then | None = None,
-        then: Then | None = None,
-        beside: Sequence[Change] = (),
-        **changes: Any,
-    ) -> None:
-        """Put the queue with some attributes changed, in one unit with the changes ``beside`` it."""
-        if self.queue is None:
-            raise ValueError(f"there is no queue {self._key} to change")
-        queue = evolve(self.queue, version=self.queue.version + 1, **changes)
-        self._put(queue, first=first, then=then, beside=beside)
-
-    def drop(self, first: Then) -> None:
-        """Delete the row, and that of its callbacks unless some are on their way."""
-        self._desk.outbox.put(
-            [DropQueue(self._key)], self._was_dropped, first=self._with_event(first, "deleted")
-        )
-        if self._key.environment is Environment.LIVE:
-            self._desk.outbox.put([DropQueue(QueueKey(Environment.CALLBACK, self._key.name))], _ignored)
-            self._has_callbacks = False
-
-    # -- within ---------------------------------------------------------------------------------------------
     def _created(self, queue: Queue, first: Then | None = None, beside: Sequence[Change] = ()) -> None:
         self._put(queue, first=self._with_event(first, "created"), beside=beside)
 
     def _adopt(self, queue: Queue | None) -> None:
-        self.queue = queue
-        self._desk.clearing = None if queue is None else queue.clearing
+        clearing = None if queue is None else queue.clearing
+        if self._desk.clearing is not None and clearing is None:
+            self._desk.agenda.invalidate()  # what came to wait meanwhile may have counted as gone
+        self.queue, self._desk.clearing = queue, clearing
         if self._key.environment is Environment.CALLBACK:
             self._desk.agenda.adopt(of_callbacks(self._desk.policy), self._desk.now)
             return
@@ -131,31 +157,37 @@ class QueueRecord:
         self._desk.services.policies.put(self._key, policy)
         self._desk.agenda.adopt(policy, self._desk.now)
 
-    def _put(
-        self, queue: Queue, *, first: Then | None, then: Then | None = None, beside: Sequence[Change] = ()
-    ) -> None:
+    def _put(self, queue: Queue, *, beside: Sequence[Change] = (), **how: Any) -> None:
         self._adopt(queue)
-        self._underway += 1
-        unit = [*beside, PutQueue(queue)]
-        self._desk.outbox.put(unit, partial(self._was_put, queue, then), first=first)
+        self._send([*beside, PutQueue(queue)], queue, **how)
 
-    def _was_put(self, queue: Queue, then: Then | None, answer: Answer | Exception) -> None:
-        self._underway -= 1
+    def _send(
+        self,
+        unit: Unit,
+        becomes: Queue | None,
+        *,
+        first: Then | None,
+        then: Then | None = None,
+        insists: bool = False,
+    ) -> None:
+        self._underway = True
+        self._desk.outbox.put(unit, partial(self._settled, becomes, then), insists=insists, first=first)
+
+    def _settled(self, becomes: Queue | None, then: Then | None, answer: Answer | Exception) -> None:
+        self._underway = False
         if isinstance(answer, Applied):
-            self._kept = queue
-        self._agree()
+            self._kept = becomes
+        self._adopt(self._kept)
         if then is not None:
             then(answer)
+        self.settled.set()
+        self.settled = trio.Event()
+        self._go_on()
 
-    def _was_dropped(self, answer: Answer | Exception) -> None:
-        """Heard in the order of the commits, like `_was_put`: the last of them holds."""
-        if isinstance(answer, Applied):
-            self._kept = None
-        self._agree()
-
-    def _agree(self) -> None:
-        if not self._underway:
-            self._adopt(self._kept)
+    def _go_on(self) -> None:
+        while self._line and not self._underway:
+            self._line[0][0]()
+            self._line.popleft()  # only now: who asked is told of a crash, see `abandon`
 
     def _with_event(self, first: Then | None, what: str) -> Then:
         def tell(answer: Answer | Exception) -> None:

@@ -82,7 +82,7 @@ class QueueSupervisor:
         self._expiry = Expiry(desk, self._ends)
         self._arrivals = Arrivals(desk, self._record)
         self._attempts = Attempts(desk, self._arrivals, self._ends)
-        self._chores = Chores(desk, self._record)
+        self._chores = Chores(desk, self._record, self._arrivals)
         self._removal = Removal(desk)
         self._turn: list[Message] = []
         self._stopping = False
@@ -111,6 +111,7 @@ class QueueSupervisor:
         for message in self._turn:
             if isinstance(message, Request):
                 message.reply.fail(error)
+        self._record.abandon(error)
         for task_id in self._agenda.running:
             self._services.holds.abandoned(task_id)
         self._services.capacity.leave(self.key, self._attempts.places)
@@ -207,7 +208,6 @@ class QueueSupervisor:
             case Drop():
                 self._chores.drop(message)
             case Clear():
-                self._arrivals.write()
                 self._chores.clear(message)
             case ReviveAll():
                 self._chores.revive(message)

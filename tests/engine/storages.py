@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import trio
 
 from aq.apikey import ApiKey
+from aq.errors import StorageFullError
 from aq.instants import Instant
 from aq.schedule import Schedule
 from aq.storage.answers import (
@@ -20,9 +21,20 @@ from aq.storage.answers import (
     TaskPage,
     Window,
 )
-from aq.storage.changes import Unit
+from aq.storage.changes import Change, Unit
 from aq.storage.protocol import Storage, Traits
 from aq.task import Environment, Queue, QueueKey, Task
+
+
+def full_once(which: Callable[[Change], bool]) -> Callable[[Sequence[Unit]], None]:
+    """For ``before_commit``: the disk is full for a moment when the first such change comes."""
+    full = [StorageFullError("no space left on the device")]
+
+    def refuse(units: Sequence[Unit]) -> None:
+        if full and any(which(change) for unit in units for change in unit):
+            raise full.pop()
+
+    return refuse
 
 
 class Faulty:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import trio
 import trio.testing
-from attrs import define, field
+from attrs import define, evolve, field
 
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine, TaskView
@@ -20,10 +20,10 @@ from aq.instants import Instant
 from aq.opening import open_engine
 from aq.outcome import AttemptStatus, ErrorType, Outcome
 from aq.storage.answers import Answer
-from aq.storage.changes import Unit
+from aq.storage.changes import Unit, Update
 from aq.storage.memory import MemoryStorage
 from aq.storage.protocol import Storage
-from aq.task import Environment, NewTask, Task
+from aq.task import Environment, NewTask, Status, Task
 from tests.engine.storages import Faulty
 
 T = TypeVar("T")
@@ -157,6 +157,14 @@ class Mortal(Faulty):
         if self.dead:
             raise KilledError
         return answers
+
+
+async def meddle(storage: Storage, task: Task) -> None:
+    """Behind the back of an active task's supervisor, which crashes when the attempt ends."""
+    stored = await storage.task(task.id)
+    assert stored is not None
+    changed = evolve(stored.task, version=stored.task.version + 1)
+    await storage.commit([[Update(changed, was=Status.ACTIVE)]], 0)
 
 
 def wall() -> float:

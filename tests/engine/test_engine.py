@@ -295,7 +295,7 @@ async def test_a_long_history_is_deleted_in_steps() -> None:
         await settled()
         before = len(storage.committed)
         await engine.queues.delete("q")
-        assert len(storage.committed) - before == 1 + 3 + 1  # barrier, sweeps, drop
+        assert len(storage.committed) - before == 2 + 3 + 1  # barrier, mark, sweeps, drop
 
 
 async def test_sandbox_tasks_are_kept_and_never_run() -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from aq.delivery.protocol import Delivery
 from aq.engine import Engine
-from aq.errors import NotFoundError
+from aq.errors import NotFoundError, StorageFullError
+from aq.outcome import Outcome
 from aq.storage.answers import TaskFilter
-from aq.storage.changes import Purge, Unit
+from aq.storage.changes import Change, Purge, PutQueue, Unit
 from aq.storage.memory import MemoryStorage
 from aq.task import Environment, Status, Task
-from tests.engine.storages import Faulty
+from tests.engine.storages import Faulty, full_once
 from tests.engine.support import (
     FAILURE,
+    SUCCESS,
     Gate,
     Receiver,
     ended,
+    meddle,
     settled,
     slow,
     submit,
@@ -153,6 +159,115 @@ async def test_who_waits_for_a_purged_task_is_told(autojump_clock: object) -> No
         assert await engine.queues.purge("q") == 700
         await settled()
     assert sorted(told) == [task.id for task in tasks[::100]]
+
+
+async def test_who_waits_is_told_though_the_supervisor_crashes_meanwhile(autojump_clock: object) -> None:
+    """Between the commit of a step and its answer."""
+    storage, gate, told = Faulty(MemoryStorage()), Gate(), list[str]()
+
+    async def wait(engine: Engine, task: Task) -> None:
+        with pytest.raises(NotFoundError):
+            await ended(engine, task)
+        told.append(task.id)
+
+    async with up(storage, gate) as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q", concurrency=1)
+        active, waiting = await submit(engine), await submit(engine, max_retries=5)
+        nursery.start_soon(wait, engine, waiting)
+        await settled()
+        await purging(storage, engine, 1)
+        await meddle(storage.storage, active)
+        await gate.end(active)
+        await trio.sleep(10)
+        assert told == [waiting.id]
+        await gate.end(active)
+
+
+async def test_a_second_purge_counts_what_came_since(autojump_clock: object) -> None:
+    storage = Faulty(MemoryStorage())
+    async with up(storage) as engine:
+        await engine.queues.create("q", paused=True)
+        await submit_many(engine, 1_200)
+        await purging(storage, engine, 1_200)
+        await submit_many(engine, 3)
+        counted: list[int] = []
+
+        async def again() -> None:
+            counted.append(await engine.queues.purge("q"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again)
+            nursery.start_soon(again)
+        assert sorted(counted) == [0, 3]
+        await trio.sleep(10)
+        queue = await engine.queues.get("q")
+        assert (queue.counts.pending, queue.clearing) == (0, None)
+
+
+@pytest.mark.parametrize("kind", [Purge, PutQueue])
+async def test_a_disk_that_is_full_for_a_moment_ends_no_sweep(autojump_clock: object, kind: type) -> None:
+    """Neither in a step, nor as the mark is taken away; beside it may be a change that is refused then."""
+    storage = Faulty(MemoryStorage())
+
+    async def pause(engine: Engine) -> None:
+        with suppress(StorageFullError):
+            await engine.queues.update("q", concurrency=3)
+
+    async with up(storage) as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q", paused=True)
+        await submit_many(engine, 1_200)
+        assert await engine.queues.purge("q") == 1_200
+        storage.before_commit = full_once(lambda change: isinstance(change, kind) and not marked(change))
+        for _ in range(8):
+            nursery.start_soon(pause, engine)
+            await trio.lowlevel.checkpoint()
+        brief = await submit_later(engine, expires_in=10)
+        await trio.sleep(60)
+        assert (await engine.get(brief.id)).task.status is Status.FAILED
+        queue = await engine.queues.get("q")
+        assert (queue.counts.pending, queue.clearing) == (0, None)
+        await engine.queues.delete("q")
+
+
+def marked(change: Change) -> bool:
+    return isinstance(change, PutQueue) and change.queue.clearing is not None
+
+
+async def submit_later(engine: Engine, **fields: Any) -> Task:
+    """Once the disk is not full any more."""
+    await trio.sleep(5)
+    return await submit(engine, **fields)
+
+
+async def test_a_purge_that_is_answered_as_the_engine_ends_is_swept_by_the_next(
+    autojump_clock: object,
+) -> None:
+    """Its supervisor hears of the mark after it has ended its attempts, which take their time to go."""
+
+    async def stubborn(delivery: Delivery) -> Outcome:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(2)
+        return SUCCESS
+
+    memory = MemoryStorage()
+    storage, answered = Faulty(memory), list[int]()
+
+    async def purge(engine: Engine) -> None:
+        answered.append(await engine.queues.purge("q"))
+
+    async with trio.open_nursery() as nursery, up(storage, stubborn) as engine:
+        await engine.queues.create("q", concurrency=1)
+        active, _ = await submit_many(engine, 2)
+        await settled()
+        storage.before_commit = slow(PutQueue)
+        nursery.start_soon(purge, engine)
+        await settled()
+    assert answered == [1]
+    async with up(memory) as engine:
+        await trio.sleep(10)
+        assert len((await engine.get(active.id)).attempts) == 1
+        queue = await engine.queues.get("q")
+        assert (queue.counts.pending, queue.clearing) == (0, None)
 
 
 async def test_a_purge_goes_on_after_a_crash(autojump_clock: object) -> None:

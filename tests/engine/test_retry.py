@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
+from aq.engine import Engine
 from aq.errors import ConflictError, NotFoundError, UnavailableError
 from aq.outcome import AttemptStatus, ErrorType, Outcome
 from aq.queues import Retry
 from aq.storage.answers import TaskFilter, TaskPage
-from aq.storage.changes import Purge, PutQueue, Unit, Update
+from aq.storage.changes import Change, Purge, PutQueue, Unit, Update
 from aq.storage.memory import MemoryStorage
 from aq.task import Environment, Status
-from tests.engine.storages import Faulty
+from tests.engine.storages import Faulty, full_once
 from tests.engine.support import (
     EPOCH,
     FAILURE,
@@ -26,6 +28,7 @@ from tests.engine.support import (
     Gate,
     Mortal,
     Receiver,
+    meddle,
     settled,
     slow,
     submit,
@@ -223,6 +226,71 @@ async def test_one_that_was_retried_alone_meanwhile_holds_up_no_other(autojump_c
             counts = (await engine.queues.get("q")).counts
             assert (counts.completed, counts.failed) == (12, 0)
             assert (await engine.queues.get("q")).revival is None
+
+
+@pytest.mark.parametrize("kind", [Update, PutQueue])
+async def test_a_disk_that_is_full_for_a_moment_does_not_end_it(autojump_clock: object, kind: type) -> None:
+    """Neither in a step, nor as the mark is taken away."""
+    storage, receiver = Faulty(MemoryStorage()), Receiver(lambda delivery: GONE)
+    async with up(storage, receiver) as engine:
+        await wait_for(engine, await submit_many(engine, 250))
+        receiver.answer = lambda delivery: SUCCESS
+        await engine.queues.retry("q")
+        storage.before_commit = full_once(lambda change: type(change) is kind and not marked(change))
+        await trio.sleep(60)
+        queue = await engine.queues.get("q")
+        assert (queue.counts.completed, queue.revival) == (250, None)
+        assert (await engine.queues.retry("q")).value == 0
+
+
+def marked(change: Change) -> bool:
+    return isinstance(change, PutQueue) and change.queue.revival is not None
+
+
+async def test_a_step_that_is_refused_takes_no_other_change_of_the_queue_with_it(
+    autojump_clock: object,
+) -> None:
+    storage, receiver = SlowLists(MemoryStorage()), Receiver(lambda delivery: GONE)
+    async with up(storage, receiver) as engine:
+        tasks = await submit_many(engine, 5)
+        await wait_for(engine, tasks)
+        receiver.answer = lambda delivery: SUCCESS
+        await engine.queues.retry("q")
+        await trio.sleep(0.5)
+        await engine.retry(tasks[2].id)
+        storage.before_commit = slow(Update, 2)
+        await trio.sleep(1)  # the step is on its way, and will be refused
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.queues.pause, "q")
+            nursery.start_soon(engine.queues.purge, "q")
+        await trio.sleep(60)
+        queue = await engine.queues.get("q")
+        assert (queue.policy.paused, queue.clearing, queue.revival) == (True, None, None)
+        assert (queue.counts.failed, queue.counts.completed) == (0, 1)
+
+
+async def test_who_waits_for_the_queue_s_row_is_told_when_its_supervisor_crashes(
+    autojump_clock: object,
+) -> None:
+    storage, gate = Faulty(MemoryStorage()), Gate()
+
+    async def pause(engine: Engine) -> None:
+        with pytest.raises(UnavailableError, match="interrupted"):
+            await engine.queues.pause("q")
+
+    async with up(storage, gate) as engine, trio.open_nursery() as nursery:
+        task = await submit(engine)
+        await settled()
+        await meddle(storage.storage, task)
+        storage.before_commit = slow(Update)
+        await gate.end(task)
+        nursery.start_soon(partial(engine.queues.update, "q", concurrency=3))
+        await settled()  # this change of the row is under way, the next has to wait
+        nursery.start_soon(pause, engine)
+        await trio.sleep(10)
+        await gate.end(task)
+        policy = (await engine.queues.get("q")).policy
+        assert (policy.concurrency, policy.paused) == (3, False)
 
 
 async def test_those_of_one_ordering_key_go_one_by_one(autojump_clock: object) -> None:
