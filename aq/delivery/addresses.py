@@ -31,8 +31,9 @@ def _range(network: str, what: str) -> Range:
     return Range(ip_network(network), what)
 
 
-# RFC numbers name the document that sets the range apart. Most are in IANA's registries of special-purpose
-# addresses (iana-ipv4-special-registry, iana-ipv6-special-registry); "vendor" marks what a cloud took itself.
+# RFC numbers name the document that sets the range apart. Here is every block of IANA's registries of
+# special-purpose addresses (iana-ipv4-special-registry, iana-ipv6-special-registry), those that are reachable
+# but nobody's own too, and multicast; "vendor" marks what a cloud took itself.
 REFUSED_V4: Final = (
     _range("0.0.0.0/8", "an unspecified address (RFC 791, RFC 1122)"),
     _range("10.0.0.0/8", "a private address (RFC 1918)"),
@@ -43,10 +44,14 @@ REFUSED_V4: Final = (
     _range("169.254.169.254/32", "a cloud metadata address (vendor: AWS, Azure, Google Cloud and others)"),
     _range("169.254.0.0/16", "a link-local address (RFC 3927)"),
     _range("172.16.0.0/12", "a private address (RFC 1918)"),
-    _range("192.0.0.0/24", "an address for IETF protocols (RFC 6890; vendor: Oracle Cloud metadata)"),
+    _range("192.0.0.192/32", "a cloud metadata address (vendor: Oracle Cloud)"),
+    _range("192.0.0.0/24", "an address for IETF protocols (RFC 6890)"),
     _range("192.0.2.0/24", "an address for documentation (RFC 5737)"),
+    _range("192.31.196.0/24", "an AS112 address (RFC 7535)"),
+    _range("192.52.193.0/24", "a multicast relay address (RFC 7450)"),
     _range("192.88.99.0/24", "a 6to4 relay address (RFC 7526)"),
     _range("192.168.0.0/16", "a private address (RFC 1918)"),
+    _range("192.175.48.0/24", "an AS112 address (RFC 7534)"),
     _range("198.18.0.0/15", "an address for benchmarks (RFC 2544)"),
     _range("198.51.100.0/24", "an address for documentation (RFC 5737)"),
     _range("203.0.113.0/24", "an address for documentation (RFC 5737)"),
@@ -60,12 +65,15 @@ REFUSED_V6: Final = (
     _range("::/96", "an IPv4-compatible address (RFC 4291, deprecated)"),
     _range("64:ff9b:1::/48", "a local NAT64 address (RFC 8215)"),
     _range("100::/64", "a discard-only address (RFC 6666)"),
+    _range("100:0:0:1::/64", "a dummy address (RFC 9780)"),
     _range("2001::/32", "a Teredo address (RFC 4380)"),
     _range("2001:db8::/32", "an address for documentation (RFC 3849)"),
     _range("2001::/23", "an address for IETF protocols (RFC 2928)"),
+    _range("2620:4f:8000::/48", "an AS112 address (RFC 7534)"),
     _range("3fff::/20", "an address for documentation (RFC 9637)"),
     _range("5f00::/16", "a segment-routing address (RFC 9602)"),
     _range("fd00:ec2::/32", "a cloud metadata address (vendor: AWS)"),
+    _range("fd20:ce::254/128", "a cloud metadata address (vendor: Google Cloud)"),
     _range("fc00::/7", "a private address (RFC 4193)"),
     _range("fe80::/10", "a link-local address (RFC 4291)"),
     _range("fec0::/10", "a site-local address (RFC 3879)"),
@@ -75,6 +83,10 @@ GLOBAL_UNICAST: Final = IPv6Network("2000::/3")  # RFC 4291, iana-ipv6-unicast-a
 NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 SIX_TO_FOUR: Final = IPv6Network("2002::/16")  # RFC 3056: the next 32 bits are an IPv4 address
 MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291: the last 32 bits are an IPv4 address
+ISATAP: Final = (
+    0x0000_5EFE  # RFC 5214: after this and any 64-bit prefix, the last 32 bits are an IPv4 address
+)
+_ISATAP_MASK: Final = 0xFDFF_FFFF  # all but the bit that says whether the address inside is unique worldwide
 
 LOOPBACKS: Final = ("127.0.0.1", "::1")
 
@@ -83,9 +95,9 @@ class Guard:
     """Judges addresses. ``allowed`` networks are open whatever the tables say.
 
     An IPv4-mapped IPv6 address is the IPv4 address inside: the connection goes there over IPv4. So allowing
-    127.0.0.0/8 opens ``::ffff:127.0.0.1`` too. 6to4 and NAT64 carry packets to an IPv4 address as well:
-    unless their own network is allowed, the address inside is judged in its turn. A NAT64 prefix that a site
-    chose for itself cannot be told from any other address.
+    127.0.0.0/8 opens ``::ffff:127.0.0.1`` too. 6to4, NAT64 and ISATAP carry packets to an IPv4 address as
+    well: unless their own network is allowed, the address inside is judged in its turn. A NAT64 prefix that a
+    site chose for itself cannot be told from any other address.
     """
 
     def __init__(self, allowed: Iterable[str | Network] = ()) -> None:
@@ -128,15 +140,16 @@ class Guard:
         for network, what in REFUSED_V6:
             if address in network:
                 return what
-        if address in NAT64:
-            return self._judge_inside(int(address) & 0xFFFF_FFFF, "NAT64")
-        if address in SIX_TO_FOUR:
-            return self._judge_inside(int(address) >> 80 & 0xFFFF_FFFF, "6to4")
-        return None if address in GLOBAL_UNICAST else "a reserved address (RFC 4291)"
-
-    def _judge_inside(self, value: int, form: str) -> str | None:
-        what = self.judge(IPv4Address(value))
-        return None if what is None else f"the {form} form of {what}"
+        value = int(address)
+        for embeds, inside, form in (
+            (address in NAT64, value, "NAT64"),
+            (address in SIX_TO_FOUR, value >> 80, "6to4"),
+            (value >> 32 & _ISATAP_MASK == ISATAP, value, "ISATAP"),
+        ):
+            what_inside = self.judge(IPv4Address(inside & 0xFFFF_FFFF)) if embeds else None
+            if what_inside is not None:
+                return f"the {form} form of {what_inside}"
+        return None if address in GLOBAL_UNICAST or address in NAT64 else "a reserved address (RFC 4291)"
 
 
 @lru_cache(maxsize=4_096)
