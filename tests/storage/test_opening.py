@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,37 @@ async def test_the_file_is_set_up_as_promised(tmp_path: Path) -> None:
 
 def _names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
+
+
+async def test_what_is_made_is_for_its_owner_only(tmp_path: Path, wide_open: None) -> None:
+    """Payloads, headers and signing secrets are in it as they are."""
+    path = tmp_path / "aq.db"
+    async with open_storage(url(path)) as storage:
+        await storage.commit([[PutSetting("a", "b")]], NOW)
+        assert _names(tmp_path) == ["aq.db", "aq.db-shm", "aq.db-wal", "aq.db.lock"]
+        assert {name: oct(_mode(tmp_path / name)) for name in _names(tmp_path)} == dict.fromkeys(
+            _names(tmp_path), "0o600"
+        )
+
+
+async def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path, wide_open: None) -> None:
+    """Who lets a group read it, for backups say, has said so."""
+    path = tmp_path / "aq.db"
+    path.touch(0o640)
+    await open_and_close(path)
+    assert _mode(path) == 0o640
+
+
+def _mode(path: Path) -> int:
+    return os.stat(path).st_mode & 0o777
+
+
+@pytest.fixture
+def wide_open() -> Iterator[None]:
+    """A umask that takes nothing away."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 async def test_every_commit_is_synced(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
@@ -50,6 +52,8 @@ class StdlibConnection:
     """A `Connection` over the standard library's sqlite3."""
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
+        if not read_only:
+            _make_private(path)
         try:
             self._connection = sqlite3.connect(
                 f"file:{quote(path)}?mode={'ro' if read_only else 'rwc'}",
@@ -82,6 +86,12 @@ class StdlibConnection:
             self._connection.close()
         except sqlite3.Error as error:
             raise _normalised(error) from error
+
+
+def _make_private(path: str) -> None:
+    """Make the file, where there is none, for its owner only; what SQLite puts beside it is as it is."""
+    with suppress(OSError):  # it is there, or cannot be made: SQLite says that better
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _normalised(error: sqlite3.Error) -> SqliteError:

@@ -12,13 +12,13 @@ class StoreLock:
     """An exclusive lock on ``PATH.lock``, from its making until `release`, or the end of the process.
 
     The file holds the process id of its holder and stays when it is released: removing it would let two
-    processes lock two files of one name. Raises StorageError when the lock is taken, by this very process
-    too, or when the file cannot be made.
+    processes lock two files of one name. Only its owner may open it, for whoever can may hold the lock.
+    Raises StorageError when the lock is taken, by this very process too, or when the file cannot be made.
     """
 
     def __init__(self, path: str) -> None:
         try:
-            self._descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(f"cannot open {path}: {error.strerror}") from error
         try:
