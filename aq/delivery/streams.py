@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 _RECORD_BYTES = 17 << 10
 """A TLS record with its overhead."""
+_MOST_TALK_BYTES = 256 << 10
+"""What TLS may hear before it gives something: a handshake, with certificates up to OpenSSL's 100 KiB."""
 
 
 class NothingSentError(ConnectionError):
@@ -123,13 +125,21 @@ class TlsStream:
         self._tcp.close()
 
     async def _pump(self, step: Callable[[], T]) -> T:
-        """Do one step of TLS, carrying what it wants to say and to hear."""
+        """Do one step of TLS, carrying what it wants to say and to hear.
+
+        Raises ssl.SSLError for a peer that talks and talks: OpenSSL reads on whatever comes to nothing.
+        """
+        talk = 0
         while True:
             try:
                 result = step()
             except ssl.SSLWantReadError:
                 await self._flush()
-                self._feed(await self._tcp.receive_some(_RECORD_BYTES))
+                data = await self._tcp.receive_some(_RECORD_BYTES)
+                self._feed(data)
+                talk += len(data)
+                if talk > _MOST_TALK_BYTES:
+                    raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the receiver talks and says nothing") from None
             else:
                 await self._flush()
                 return result

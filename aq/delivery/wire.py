@@ -35,6 +35,8 @@ MAX_HEADERS: Final = 100
 MAX_INTERIMS: Final = 8
 _CHUNK_BYTES: Final = 16 << 10
 _SWITCHING: Final = 101
+_BEGINNING: Final = b"HTTP/1."
+"""Of every answer: the parser takes RTSP and HTTP/2.0 for one too."""
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -111,12 +113,15 @@ class _Reader:
         self.reusable = False
         self._interims = 0
         self._in_body = False
+        self._beginning = b""
         self._parser = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> None:
         """Raises DeliveryError when this is not HTTP or passes a cap."""
         in_head = not self._in_body
         self.budget -= len(data)
+        if len(self._beginning) < len(_BEGINNING):
+            self._begin(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -130,6 +135,11 @@ class _Reader:
         if self.complete or self.budget <= 0:
             self.complete = True
             del self._parser  # it holds this object in turn: with the cycle cut, memory goes at once
+
+    def _begin(self, data: bytes) -> None:
+        self._beginning = (self._beginning + data).lstrip(b"\r\n")[: len(_BEGINNING)]
+        if not _BEGINNING.startswith(self._beginning):
+            raise _broke_off("the answer is not HTTP/1")
 
     def end(self) -> None:
         """The receiver closed: the end of a body that has no other end, and too early for anything else."""
@@ -165,7 +175,7 @@ class _Reader:
     def on_message_complete(self) -> None:
         if self._in_body and not self.complete:
             self.complete = True
-            self.reusable = self._parser.should_keep_alive()
+            self.reusable = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
 
     def _leave_head(self) -> None:
         """Check the caps on the head; if it has ended, what came of the body with it counts as body."""
@@ -215,10 +225,10 @@ def _frames(name: str, value: str) -> bool:
 
 
 def tls_words(error: ssl.SSLError) -> str:
-    """What went wrong in TLS, for people: OpenSSL's own message names a source file."""
+    """What went wrong in TLS, for people: OpenSSL's own message names a source file. Ours has no reason."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
-    return (error.reason or str(error)).replace("_", " ").lower()
+    return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
 
 
 def _broke_off(message: str) -> DeliveryError:

@@ -63,9 +63,11 @@ class Peer:
 
     async def reset(self) -> None:
         """Close with a TCP reset instead of a goodbye."""
-        assert isinstance(self._stream, trio.SocketStream)
-        self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        await self._stream.aclose()
+        tls = self._stream
+        stream = tls.transport_stream if isinstance(tls, trio.SSLStream) else tls
+        assert isinstance(stream, trio.SocketStream)
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
 
     async def _fill(self) -> bytes:
         data = bytes(await self._stream.receive_some())
