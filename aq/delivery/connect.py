@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
+from weakref import WeakValueDictionary
 
 import trio
 from attrs import frozen
@@ -32,8 +33,11 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 NEXT_ADDRESS_S: Final = 5.0
 """So long one address of several is waited for before the next is tried."""
 
-MAX_LOOKUPS: Final = 32
+MAX_LOOKUPS: Final = 64
 """Look-ups at once. One that was given up keeps its thread until the system's resolver returns."""
+
+MAX_LOOKUPS_OF_A_DOMAIN: Final = 8
+"""Of these, for names that end in the same two labels: who runs a domain can make its look-ups hang."""
 
 
 class SystemResolver:
@@ -45,11 +49,38 @@ class SystemResolver:
     def __init__(self, look_up: Callable[[str, int], Sequence[str]] | None = None) -> None:
         self._look_up = look_up or _look_up
         self._limiter = trio.CapacityLimiter(MAX_LOOKUPS)
+        self._domains = WeakValueDictionary[str, _Share]()
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
+        domain = ".".join(host.rstrip(".").rsplit(".", 2)[-2:])
+        share = self._domains.setdefault(domain, _Share(self._limiter))
         return await trio.to_thread.run_sync(
-            self._look_up, host, port, abandon_on_cancel=True, limiter=self._limiter
+            self._look_up,
+            host,
+            port,
+            abandon_on_cancel=True,
+            limiter=share,  # type: ignore[arg-type]  # trio asks for these two methods, its stub for the class
         )
+
+
+class _Share:
+    """One domain's places among all look-ups. Held by the look-up's thread, also of one that was given up."""
+
+    def __init__(self, everybody: trio.CapacityLimiter) -> None:
+        self._everybody = everybody
+        self._own = trio.CapacityLimiter(MAX_LOOKUPS_OF_A_DOMAIN)
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await self._own.acquire_on_behalf_of(borrower)
+        try:
+            await self._everybody.acquire_on_behalf_of(borrower)
+        except BaseException:
+            self._own.release_on_behalf_of(borrower)
+            raise
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._everybody.release_on_behalf_of(borrower)
+        self._own.release_on_behalf_of(borrower)
 
 
 def _look_up(host: str, port: int) -> Sequence[str]:

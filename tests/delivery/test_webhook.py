@@ -259,6 +259,35 @@ async def test_the_systems_resolver_knows_localhost_and_no_nonsense(nursery: tri
     assert outcome.error_type is ErrorType.DNS
 
 
+async def test_names_of_one_domain_that_are_looked_up_without_end_leave_room_for_others() -> None:
+    """Who runs a domain can make its look-ups hang, and has as many names in it as there are tasks."""
+    answer = threading.Event()
+
+    def slow(host: str, port: int) -> list[str]:
+        if "hostile" in host:
+            assert answer.wait(20)
+        return ["192.0.2.1"]
+
+    resolver = SystemResolver(slow)
+    async with trio.open_nursery() as nursery:
+        for number in range(10 * MAX_LOOKUPS):
+            nursery.start_soon(resolver, f"h{number}.x{number}.hostile.example.", 80)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(10):
+            assert await resolver("healthy.example", 80) == ["192.0.2.1"]
+            assert await resolver("localhost", 80) == ["192.0.2.1"]
+        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:  # given up, they still hold what they held
+        for number in range(10 * MAX_LOOKUPS):
+            nursery.start_soon(resolver, f"h{number}.hostile.example", 80)
+        await wait_all_tasks_blocked()
+        with trio.fail_after(10):
+            assert await resolver("healthy.example", 80) == ["192.0.2.1"]
+        nursery.cancel_scope.cancel()
+    answer.set()
+    assert await resolver("x.hostile.example", 80) == ["192.0.2.1"]
+
+
 async def test_look_ups_are_bounded_and_can_be_abandoned() -> None:
     begun, answer = threading.Semaphore(0), threading.Event()
     waited_in_vain: list[str] = []
@@ -271,8 +300,8 @@ async def test_look_ups_are_bounded_and_can_be_abandoned() -> None:
 
     resolver, apart = SystemResolver(slow), trio.CapacityLimiter(1)
     async with trio.open_nursery() as nursery:
-        for _ in range(MAX_LOOKUPS + 10):
-            nursery.start_soon(resolver, "192.0.2.1", 80)
+        for number in range(MAX_LOOKUPS + 10):
+            nursery.start_soon(resolver, f"h.d{number}.example", 80)
         for _ in range(MAX_LOOKUPS):
             assert await trio.to_thread.run_sync(begun.acquire, True, 5, limiter=apart)
         await wait_all_tasks_blocked(0.01)
