@@ -164,6 +164,12 @@ class _Destination:
 DESTINATION: Final = _Destination()
 
 
+def _sound(name: str) -> str:
+    """A header's name up to what makes it none. What follows may be a value, and no answer shows those."""
+    found = _HEADER_NAME.match(name[:64])
+    return found[0] if found else ""
+
+
 @frozen
 class _Headers:
     """Extra headers for the webhook: names and values that go over the wire as they are."""
@@ -175,7 +181,7 @@ class _Headers:
             raise ValueError(f"must be at most {MAX_HEADERS} headers, none of them twice")
         for name, (raw, text) in zip(names, pairs, strict=True):
             if not _HEADER_NAME.fullmatch(raw):
-                raise ValueError(f"has a name that no header can have: {raw[:64]!a}")
+                raise ValueError(f"has a name that no header can have: '{_sound(raw)}' and more")
             if name in RESERVED_HEADERS or name.startswith(RESERVED_PREFIXES):
                 raise ValueError(f"must not set {name}: the service or the connection does")
             if not _HEADER_VALUE.fullmatch(text):

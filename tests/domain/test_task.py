@@ -231,6 +231,11 @@ def test_a_name_that_no_header_can_have(name: str) -> None:
     assert len(said) < 500
 
 
+def test_a_header_written_as_a_line_is_told_without_its_value() -> None:
+    said = refusal("headers", {"X-Token: s3cret": ""})
+    assert said == "has a name that no header can have: 'X-Token' and more"
+
+
 @pytest.mark.parametrize(
     "value",
     [
