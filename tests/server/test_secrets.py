@@ -19,7 +19,7 @@ import pytest
 import trio
 from attrs import define, field
 
-from aq.keys import hash_key
+from aq.apikey import hash_key
 from tests.delivery.receiver import OK, answering
 from tests.delivery.receiver import serve as serve_webhooks
 from tests.server.serve_world import Process, running
@@ -177,11 +177,11 @@ async def be_refused(client: Session) -> None:
     }.items():
         task = {"queue": "q", "webhook_url": "https://example.com/", field_: value}
         await client.ask("POST", "/v1/tasks", 422, json=task)
-    for headers in (MISPLACED, [MISPLACED], {"Host": MISPLACED}, {f"Authorization: {MISPLACED}": "x"}):
-        task = {"queue": "q", "webhook_url": "https://example.com/", "headers": headers}
+    for given in (MISPLACED, [MISPLACED], {"Host": MISPLACED}, {f"Authorization: {MISPLACED}": "x"}):
+        task = {"queue": "q", "webhook_url": "https://example.com/", "headers": given}
         await client.ask("POST", "/v1/tasks", 422, json=task)
-    for given in (f"whsec_{MISPLACED}", [f"whsec_{MISPLACED}"], [MISPLACED] * 3, {"a": MISPLACED}):
-        await client.ask("PATCH", "/v1/queues/own", 422, json={"signing_secrets": given})
+    for secrets in (f"whsec_{MISPLACED}", [f"whsec_{MISPLACED}"], [MISPLACED] * 3, {"a": MISPLACED}):
+        await client.ask("PATCH", "/v1/queues/own", 422, json={"signing_secrets": secrets})
     await client.ask("POST", "/v1/apikeys", 422, json={"name": "n", "scopes": [MISPLACED]})
     slots = {"cron": MISPLACED, "timezone": MISPLACED, "task": {"headers": MISPLACED}}
     await client.ask("POST", "/v1/schedules", 422, json=slots)
