@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from aq.delivery.addresses import Guard
-from aq.delivery.connect import Connector, default_ssl_context
+from aq.delivery.connect import Connector, Resolver, default_ssl_context
 from aq.delivery.pool import Pool
 from aq.delivery.protocol import WebhookRequest
 from aq.delivery.transport import PoolTransport
@@ -47,7 +47,7 @@ class Names:
 async def open_transport(
     *,
     allow: Iterable[str] = LOOPBACK,
-    resolver: Names | None = None,
+    resolver: Resolver | None = None,
     ssl_context: ssl.SSLContext | None = None,
     pool: Pool[Connection] | None = None,
     patience: float = 10,

@@ -302,17 +302,6 @@ async def test_a_name_that_does_not_resolve(host: str, told: str) -> None:
     assert caught.value.error_type is ErrorType.DNS
 
 
-async def test_proxies_in_the_environment_are_not_used(
-    nursery: trio.Nursery, canary: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{canary.getsockname()[1]}")
-    receiver = await serve(nursery, answering(OK))
-    async with open_transport() as transport:
-        assert (await transport.send(post(receiver.url))).status == 200
-    assert untouched(canary)
-
-
 # -- over httpx ---------------------------------------------------------------------------------------------
 async def test_an_httpx_transport_gets_the_same_request_and_gives_the_same_response() -> None:
     seen: list[httpx.Request] = []
