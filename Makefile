@@ -5,10 +5,10 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format figures kill-run fuzz pins
+.PHONY: help setup serve test lint check format figures kill-run hostile-run fuzz pins
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with pinned dependencies and .venv/bin/aq
 
@@ -46,6 +46,9 @@ kill-run: $(STAMP) ## 2,000 tasks while the server is killed with -9 five times 
 
 fuzz: $(STAMP) ## 100,000 mutated requests of every route against a server (some minutes; REQUESTS=1000 SEED=2)
 	@$(BIN)/python -m benchmarks.fuzz --requests $(or $(REQUESTS),100000) --seed $(or $(SEED),1)
+
+hostile-run: $(STAMP) ## how late healthy tasks start while 100 receivers do harm (two minutes)
+	@$(BIN)/python -m benchmarks.hostile
 
 pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"

@@ -23,6 +23,7 @@ from attrs import define, field
 from aq.api import queues as queue_route
 from aq.api import tasks as task_route
 from aq.apikey import NewKey, Scope
+from aq.delivery.addresses import REFUSED_V4, REFUSED_V6
 from aq.delivery.protocol import Delivery
 from aq.delivery.signing import Secret, sign
 from aq.delivery.webhook import body_of
@@ -356,6 +357,20 @@ def known_tests(path: str) -> frozenset[str]:
     tree = ast.parse((ROOT / path).read_text())
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return frozenset(it.name for it in functions if it.name.startswith("test_"))
+
+
+@pytest.mark.parametrize("page", ["security.md", "reliability.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", text)
+    assert len(named) == text.count("`tests/") > 5
+    assert [f"{path}::{name}" for path, name in named if name not in known_tests(path)] == []
+
+
+def test_the_security_page_lists_the_ranges_that_are_refused() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    listed = re.findall(r"^\| `(\S+/\d+)` \| (.+) \|$", text, re.MULTILINE)
+    assert listed == [(str(network), what) for network, what in REFUSED_V4 + REFUSED_V6]
 
 
 def promises() -> Iterator[tuple[str, str]]:
