@@ -89,7 +89,7 @@ async def _of_http(error: HTTPException) -> Response:
 
 
 async def _unexpected(error: Exception) -> Response:
-    logger.error("request %s failed: %s %s", g.request_id, request.method, request.path, exc_info=error)
+    logger.error("request %s failed: %s %r", g.request_id, request.method, request.path, exc_info=error)
     detail = f"the service failed; its log has the cause under request id {g.request_id}"
     return _answer(problem(500, AsyncQueueError.title, detail), 500, {})
 

@@ -318,6 +318,19 @@ async def test_500_keeps_its_cause_to_the_log(caplog: pytest.LogCaptureFixture) 
         assert "a secret of the house" in caplog.text
 
 
+async def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with open_api() as api:
+
+        async def broken(rest: str) -> None:
+            raise RuntimeError
+
+        api.app.add_url_rule("/broken/<rest>", view_func=broken)  # type: ignore[arg-type]  # it never answers
+        await api.get("/broken/x%0aERROR%20forged")
+        [told] = [record.getMessage() for record in caplog.records if record.name == "aq.api.problems"]
+        assert "forged" in told
+        assert "\n" not in told
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(OverloadedError("full", retry_after=3), 503), (ConflictError("no"), 409)]
 )
