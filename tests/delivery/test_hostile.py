@@ -30,6 +30,8 @@ KIB = 1 << 10
 TIMEOUT = 5
 """Seconds of an attempt, in virtual time."""
 MOST_MEMORY = 1 << 20
+FLOOD = 16 << 20
+"""Bytes of what is called endless: beyond every cap. Whoever reads them all then waits, and is told."""
 HOST = "receiver.example"
 NAMES = {"receiver_example": [["127.0.0.1"]]}
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -107,8 +109,9 @@ def floods(said: bytes, piece: bytes) -> Script:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.say(said)
-        while True:
+        for _ in range(FLOOD // len(piece)):
             await peer.say(piece)
+        await peer.closed()
 
     return script
 
@@ -369,7 +372,7 @@ def raw(said: bytes, then: str = "stays") -> Script:
         while then == "drips":
             await trio.sleep(1)
             await peer.say(b"\0")
-        while then == "floods":
+        for _ in range(FLOOD // len(said) if then == "floods" else 0):
             await peer.say(said)
         await (peer.reset() if then == "resets" else peer.close() if then == "closes" else peer.closed())
 
