@@ -7,7 +7,7 @@ error into ``application/problem+json`` (RFC 9457) from these attributes; librar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from attrs import frozen
 
@@ -27,15 +27,21 @@ class FieldError:
     message: str
 
 
+MOST_IN_A_LINE: Final = 20
+"""So many wrong fields are told in one line for people."""
+
+
 class ValidationError(AsyncQueueError):
-    """One or more fields are wrong; ``errors`` names every one of them."""
+    """One or more fields are wrong; ``errors`` names every one of them, its text the first few."""
 
     status = 422
     title = "Invalid fields"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("; ".join(f"{error.field} {error.message}" for error in self.errors))
+        told = [f"{error.field} {error.message}" for error in self.errors[:MOST_IN_A_LINE]]
+        more = len(self.errors) - len(told)
+        super().__init__("; ".join(told) + (f"; and {more:,} more" if more else ""))
 
 
 def within(field: str, error: Exception) -> list[FieldError]:

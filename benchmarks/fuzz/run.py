@@ -47,8 +47,8 @@ class Run:
     async def __call__(self, directory: str, only: int | None = None) -> None:
         """All cases, or ``only`` one; what is wrong is in ``faults``, which are lines for people."""
         server = Server(directory)
-        await server.start()
         try:
+            await server.start()
             cases = await self._prepared(server)
             numbers = count() if only is None else iter([only])
             began = time.monotonic()

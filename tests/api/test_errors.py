@@ -81,6 +81,16 @@ async def test_422_names_the_fields_within_a_field() -> None:
         assert (await api.call("PATCH", "/v1/queues/q", {"rate_limit": 5})).fields == {"rate_limit"}
 
 
+async def test_422_names_them_all_and_tells_a_person_the_first_few() -> None:
+    async with open_api() as api:
+        wrong = {f"bogus{number:04}": 1 for number in range(1_000)}
+        reply = await api.post("/v1/tasks", {**BODY, **wrong})
+        document = check_problem(reply, 422)
+        assert reply.fields == set(wrong)
+        assert document["error"].startswith("bogus0000 ")
+        assert document["error"].endswith("; and 980 more")
+
+
 async def test_422_names_what_is_missing() -> None:
     async with open_api() as api:
         assert (await api.post("/v1/tasks", {})).fields == {"queue", "webhook_url"}
