@@ -179,7 +179,7 @@ def interrupted(task: Task, policy: QueuePolicy, *, now: Instant, chance: float)
 
 
 def expired(task: Task, *, now: Instant) -> Task:
-    """Its time ran out while it waited: failed, without another attempt."""
+    """Its time ran out while it waited, or would before its retry: failed, without another attempt."""
     return _settled(
         task,
         Event.EXPIRED,
@@ -245,8 +245,7 @@ def _judged(task: Task, outcome: Outcome, policy: QueuePolicy, now: Instant, cha
     asked = from_seconds(min(outcome.retry_after or 0, MAX_RETRY_AFTER))
     due_at = now + max(wait, asked)
     if task.expires_at is not None and task.expires_at <= due_at:
-        reason = FailureReason.EXPIRED
-        return _settled(task, Event.EXPIRED, **known, finished_at=now, failure_reason=reason)
+        return expired(_evolve(task, **known), now=now)
     return _settled(task, Event.RETRIED, **known, due_at=due_at)
 
 

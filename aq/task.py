@@ -338,7 +338,7 @@ class Task:
     finished_at: Instant | None = None
     failure_reason: FailureReason | None = None
     error_type: ErrorType | None = None
-    """Of the latest attempt, unless it succeeded; EXPIRED when time ran out before one."""
+    """Of the latest attempt, unless it succeeded; EXPIRED when its time ran out."""
     expires_at: Instant | None = None
     """No attempt starts from then on."""
     callback_id: str | None = None

@@ -177,7 +177,8 @@ async def test_a_retry_that_would_come_too_late_is_none(
         await engine.queues.create("q", retry_jitter=0, retry_backoff="fixed", retry_delay=delay)
         view = await ended(engine, await submit(engine, expires_in=10))
     assert_expired(view.task, delay * (attempts - 1))
-    assert (len(view.attempts), view.task.error_type) == (attempts, ErrorType.UNKNOWN)
+    assert [attempt.error_type for attempt in view.attempts] == [ErrorType.UNKNOWN] * attempts
+    assert view.task.error_type is ErrorType.EXPIRED
 
 
 async def test_a_retry_that_comes_in_time_expires_while_it_waits(autojump_clock: object) -> None:

@@ -62,7 +62,9 @@ _TASK: Final[Mapping[str, Schema]] = {
     "failure_reason": or_null(
         word("`gone`: the receiver answered 410; `expired`: its time ran out", FailureReason)
     ),
-    "error_type": or_null(word("Of the latest attempt, unless that one succeeded", ErrorType)),
+    "error_type": or_null(
+        word("Of the latest attempt, unless it succeeded; `expired`: its time ran out", ErrorType)
+    ),
 }
 
 _ATTEMPT: Final[Mapping[str, Schema]] = {

@@ -59,7 +59,7 @@ PURGE: Final = {
 }
 RETRY: Final = {
     "tag": "Only those with this tag",
-    "error_type": "Only those whose last attempt ended so",
+    "error_type": "Only those whose last attempt ended so, or whose time ran out (`expired`)",
     "destination": "Only those that go to this scheme, host and port",
     "failed_after": "Only those that failed at this instant or later (RFC 3339)",
     "failed_before": "Only those that failed before this instant (RFC 3339)",
@@ -85,7 +85,7 @@ QUERY: Final = {
     "queue": "Only of this queue",
     "status": "Only of this status",
     "tag": "Only those with this tag",
-    "error_type": "Only those whose latest attempt ended so",
+    "error_type": "Only those whose latest attempt ended so, or whose time ran out (`expired`)",
     "destination": "Only those that go to this scheme, host and port",
     "created_after": "Only those created at this instant or later (RFC 3339)",
     "created_before": "Only those created before this instant (RFC 3339)",
