@@ -71,7 +71,13 @@ class Arrivals:
         receipt = self._receipt(after)
         answer = answering(message.reply, receipt, refused=not_revivable)
         unit = [*_claim(message, receipt), Update(after, was=Status.FAILED)]
-        self._desk.outbox.put(unit, partial(self._revived, after), first=answer)
+
+        def first(settled: Answer | Exception) -> None:
+            answer(settled)
+            if isinstance(settled, Applied):
+                self._desk.chronicle.retrying(after, after.due_at)
+
+        self._desk.outbox.put(unit, partial(self._revived, after), first=first)
 
     def arrived(self, message: Arrived) -> None:
         """Someone else wrote tasks that wait from now on."""

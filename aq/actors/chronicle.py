@@ -31,16 +31,7 @@ class Chronicle:
     def ended(self, task: Task, at: Instant) -> None:
         """An attempt ended, or the task without one."""
         if task.status is Status.PENDING:
-            self._meter.count(self._key, at, retried=1)
-            self._feed.publish(
-                "task.retrying",
-                self._key,
-                at,
-                task.id,
-                attempt=task.attempt,
-                error_type=task.error_type,
-                due_at=to_rfc3339(task.due_at),
-            )
+            self.retrying(task, at)
         elif task.status is Status.COMPLETED:
             self._meter.count(self._key, at, completed=1)
             self._feed.publish("task.completed", self._key, at, task.id, attempt=task.attempt)
@@ -57,6 +48,19 @@ class Chronicle:
                 failure_reason=task.failure_reason,
             )
             self._waiters.tell(task.id)
+
+    def retrying(self, task: Task, at: Instant) -> None:
+        """It waits for a retry, of its queue's policy or by hand; ``task.attempt`` was its latest."""
+        self._meter.count(self._key, at, retried=1)
+        self._feed.publish(
+            "task.retrying",
+            self._key,
+            at,
+            task.id,
+            attempt=task.attempt,
+            error_type=task.error_type,
+            due_at=to_rfc3339(task.due_at),
+        )
 
     def deleted(self, task_id: str) -> None:
         self._feed.publish("task.deleted", self._key, self._clock.now(), task_id)

@@ -77,6 +77,23 @@ async def test_a_tasks_life(autojump_clock: object) -> None:
     assert {event.queue for event in events} == {LIVE_Q}
 
 
+async def test_a_retry_by_hand(autojump_clock: object) -> None:
+    async with up(runner=Receiver(lambda d: GONE)) as engine:
+        listener = Listener(engine)
+        task = await submit(engine)
+        await wait_for(engine, [task])
+        await trio.sleep(5)
+        await engine.queues.pause("q")
+        await engine.retry(task.id)
+        events = [event for event in listener.heard() if event.task_id == task.id]
+        retried = engine.meter.totals(Environment.LIVE, ["q"]).retried
+    assert [event.name for event in events][-2:] == ["task.failed", "task.retrying"]
+    assert events[-1].at - events[-2].at == 5 * SECOND
+    due_at = to_rfc3339(events[-1].at)
+    assert events[-1].data == {"attempt": 1, "error_type": "gone", "due_at": due_at}
+    assert retried == 1
+
+
 async def test_other_ends(autojump_clock: object) -> None:
     async with up(runner=Receiver(lambda d: GONE)) as engine:
         listener = Listener(engine)
