@@ -58,7 +58,7 @@ class Integer:
 
 @frozen
 class Number:
-    """A finite number between two bounds, both included."""
+    """A finite number between two bounds, both included. 1.0 becomes 1: one value, however it is told."""
 
     least: float
     most: float
@@ -66,7 +66,8 @@ class Number:
     def accept(self, value: object) -> float:
         if type(value) not in (int, float) or not self.least <= value <= self.most:  # type: ignore[operator]
             raise ValueError(f"must be a number from {self.least:,} to {self.most:,}")
-        return value  # type: ignore[return-value]
+        number: float = value  # type: ignore[assignment]
+        return int(number) if number == int(number) else number
 
     def schema(self) -> dict[str, Any]:
         return {"type": "number", "minimum": self.least, "maximum": self.most}

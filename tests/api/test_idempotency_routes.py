@@ -217,6 +217,17 @@ async def test_a_repeated_queue_is_made_once() -> None:
         check_problem(await api.post("/v1/queues", body), 409)
 
 
+async def test_a_number_is_the_same_with_and_without_a_point() -> None:
+    async with open_api() as api:
+        body = {"name": "n", "retry_delay": 1, "timeout": 9.0, "rate_limit": {"per_second": 2.0}}
+        first = await api.post("/v1/queues", body, headers={HEADER: "k"})
+        body |= {"retry_delay": 1.0, "timeout": 9, "rate_limit": {"per_second": 2}}
+        again = await api.post("/v1/queues", body, headers={HEADER: "k"})
+        assert (first.status, again.status) == (201, 200)
+        assert again.body == first.body
+        assert b'"retry_delay":1,' in first.body
+
+
 async def test_a_queues_secrets_are_part_of_what_was_asked() -> None:
     async with open_api() as api:
         for letter, status in (("c2VjcmV0", 201), ("c2VjcmV0", 200), ("U2VjcmV0", 409)):
