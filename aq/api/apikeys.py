@@ -79,7 +79,7 @@ class ApiKeyRoutes:
         """It holds when the answer is sent; of a key that is revoked already nothing changes."""
         await expect_nothing()
         await self.engine.keys.revoke(self._visible(key_id).id)
-        return Response(b"", status=204)
+        return views.nothing()
 
     def _visible(self, key_id: str) -> ApiKey:
         key = self.engine.keys.get(key_id)

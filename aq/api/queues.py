@@ -95,7 +95,7 @@ class QueueRoutes:
         """Its finished tasks go with it. Not while it holds pending or active ones."""
         await expect_nothing()
         await self.engine.queues.delete(_known(name), environment=environment())
-        return Response(b"", status=204)
+        return views.nothing()
 
     @operation(Tag.QUEUES, "Pause a queue", ok("Queue", "The queue as it is now."))
     async def pause(self, name: str) -> Response:

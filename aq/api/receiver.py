@@ -47,7 +47,7 @@ class ReceiverRoutes:
         await trio.sleep(asked["delay"])
         status = asked["status"]
         if status in _WITHOUT_BODY:
-            return Response(b"", status=status)
+            return views.nothing(status)
         return views.answer({"received": True}, status)
 
 

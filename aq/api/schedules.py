@@ -108,7 +108,7 @@ class ScheduleRoutes:
         await expect_nothing()
         schedule = await self._visible(schedule_id)
         await self.engine.schedules.delete(schedule.id, environment=environment())
-        return Response(b"", status=204)
+        return views.nothing()
 
     @operation(Tag.SCHEDULES, "Pause a schedule", ok("Schedule", "The schedule as it is now."))
     async def pause(self, schedule_id: str) -> Response:

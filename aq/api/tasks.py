@@ -166,7 +166,7 @@ class TaskRoutes:
         await expect_nothing()
         await self._check(task_id)
         await self.engine.delete(task_id, environment=environment())
-        return Response(b"", status=204)
+        return views.nothing()
 
     @operation(
         Tag.TASKS,

@@ -33,6 +33,13 @@ def answer(
     return response
 
 
+def nothing(status: int = 204) -> Response:
+    """An answer that has no body, and says nothing of one (RFC 9110, 8.6)."""
+    response = Response(b"", status=status)
+    response.headers.clear()
+    return response
+
+
 def receipt(receipt: Receipt) -> dict[str, Any]:
     """A task as it was accepted."""
     return documents.task_document(receipt.task, receipt.max_retries, receipt.timeout)
