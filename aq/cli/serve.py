@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -96,6 +97,8 @@ def _check(settings: Settings) -> None:
     from aq.delivery.signing import parse_secrets
     from aq.storage import open_storage
 
+    if math.isnan(settings.grace):  # it is in every range
+        raise click.UsageError("--grace must be a number of seconds")
     if settings.dev and not _is_loopback(settings.host):
         raise click.UsageError(f"--dev is for this machine only: --host {settings.host} is not loopback")
     _expect("--allow", Guard, settings.allow)

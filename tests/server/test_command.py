@@ -99,6 +99,8 @@ USAGE = {
     "no secret": ([], {"AQ_SIGNING_SECRET": "s3cret"}, "AQ_SIGNING_SECRET"),
     "unknown storage": (["--storage", "mysql://x"], {}, "storage"),
     "port out of range": (["--port", "65536"], {}, "--port"),
+    "no number": (["--grace", "nan"], {}, "--grace"),
+    "no number in the environment": ([], {"AQ_GRACE": "nan"}, "--grace"),
     "unknown option": (["--prot", "1"], {}, "--prot"),
     "missing file": (["--config", "none.toml"], {}, "none.toml"),
 }
