@@ -6,8 +6,11 @@ No scope includes another: GET needs ``read``, everything else ``write``, and ``
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
+import trio
 from quart import Request, Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
@@ -98,6 +101,33 @@ def require_queue(name: str) -> None:
         raise ForbiddenError(f"this key is not for the queue {name}")
 
 
+@contextmanager
+def told_of_revocation(grant: Grant, tell: Callable[[], object]) -> Iterator[None]:
+    """``tell`` is called when the key is revoked. A task listens for that: it costs nothing meanwhile."""
+    listening = trio.CancelScope()
+
+    async def listen() -> None:
+        with listening:
+            await grant.revoked.wait()
+            tell()
+
+    trio.lowlevel.spawn_system_task(listen, name="aq.api.auth: is the key revoked")
+    try:
+        yield
+    finally:
+        listening.cancel()
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """A wait that ends after so long, and as soon as the request's key is revoked: UnauthorizedError then."""
+    asking = grant()
+    with trio.move_on_after(seconds) as waiting, told_of_revocation(asking, waiting.cancel):
+        yield
+    if asking.revoked.is_set():
+        raise _not_valid()
+
+
 def scope_of(route: str, method: str) -> Scope:
     """The scope that a route needs, by its rule."""
     if f"{route}/".startswith(f"{_ADMIN_ROUTES}/"):
@@ -122,8 +152,12 @@ def _presented_grant(keys: Keyring, headers: Headers) -> Grant:
         )
     found = keys.accept(key)
     if found is None:
-        raise UnauthorizedError("this API key is not valid", challenge=_CHALLENGE + ', error="invalid_token"')
+        raise _not_valid()
     return found
+
+
+def _not_valid() -> UnauthorizedError:
+    return UnauthorizedError("this API key is not valid", challenge=_CHALLENGE + ', error="invalid_token"')
 
 
 def _presented(headers: Headers) -> str | None:

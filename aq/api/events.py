@@ -6,8 +6,7 @@ and told ``dropped`` when it is slower than what happens. While nothing happens 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from math import inf
 from typing import Any, Final
 from weakref import WeakSet
@@ -19,7 +18,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from aq.actors.feed import About, Ended, FeedEvent, Heard, Missed
-from aq.api.auth import grant
+from aq.api.auth import grant, told_of_revocation
 from aq.api.openapi.operation import Answer, Header, Tag, operation
 from aq.api.query import parameters
 from aq.engine import Engine
@@ -112,7 +111,7 @@ class Stream:
     async def text(self, closed: Callable[[Stream], None]) -> AsyncIterator[bytes]:
         """The stream, in pieces; the first one comes at once. ``closed`` is called at its end."""
         try:
-            with self._interrupted_by_revocation():
+            with told_of_revocation(self._grant, lambda: self._waiting.cancel()):
                 news = self._news()
                 yield b": open\n" + (b"\n" + news if news else self._place())
                 while not self._over:
@@ -155,22 +154,6 @@ class Stream:
     def _place(self) -> bytes:
         """An id without an event: a client that comes back from here has missed nothing."""
         return f"id: {self._reader.place}\n\n".encode()
-
-    @contextmanager
-    def _interrupted_by_revocation(self) -> Iterator[None]:
-        """Waits end when the key is revoked: a task that listens for that costs nothing meanwhile."""
-        listening = trio.CancelScope()
-
-        async def listen() -> None:
-            with listening:
-                await self._grant.revoked.wait()
-                self._waiting.cancel()
-
-        trio.lowlevel.spawn_system_task(listen, name="aq.api.events: is the key revoked")
-        try:
-            yield
-        finally:
-            listening.cancel()
 
 
 class _Gauge:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import trio
 from attrs import frozen
 from quart import Response
 from quart_trio import QuartTrio
 
 from aq.api import views
-from aq.api.auth import environment, grant, may_see, require_queue
+from aq.api.auth import environment, grant, may_see, patience, require_queue
 from aq.api.body import JsonObject, read_object
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.paging import Offset, cursor_after, read_cursor
@@ -155,7 +154,7 @@ class TaskRoutes:
         wait = parameters(WAIT).get("wait", 0)
         view = await self._visible(task_id)
         if wait and not view.task.status.final:
-            with trio.move_on_after(wait):
+            with patience(wait):
                 view = await self._ended(task_id)
             view = await self._visible(task_id)
         return views.answer(views.whole_task(view))

@@ -107,6 +107,25 @@ async def test_a_wait_shows_what_became_of_the_task_meanwhile(autojump_clock: tr
         assert (waiting.reply.json["status"], waiting.reply.json["attempt"]) == ("active", 1)
 
 
+async def test_a_wait_ends_when_its_key_is_revoked(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_api() as api, trio.open_nursery() as nursery:
+        task = await api.task()
+        key, text = await api.engine.keys.create("k")
+        waiting, begun = Waiting(), trio.current_time()
+        path = f"/v1/tasks/{task['id']}?wait=60"
+        nursery.start_soon(waiting.send, lambda: api.get(path, key=text))
+        other = begin(nursery, api, task["id"], "20")
+        await trio.sleep(10)
+        await api.engine.keys.revoke(key.id)
+        await waiting.answered.wait()
+        assert waiting.reply is not None
+        check_problem(waiting.reply, 401)
+        assert waiting.at - begun == 10
+        await other.answered.wait()
+        assert other.reply is not None
+        assert other.reply.status == 200
+
+
 @pytest.mark.parametrize("query", ["", "?wait=0", "?wait=0.0"])
 async def test_without_a_wait_the_answer_comes_at_once(
     query: str, mock_clock: trio.testing.MockClock
