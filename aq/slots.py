@@ -29,6 +29,7 @@ from aq.instants import SECOND, Instant, from_datetime
 MAX_CRON_LENGTH: Final = 256
 FIVE_FIELDS: Final = r"[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}"
 """What an expression matches as a whole."""
+_TO_SUNDAY: Final = re.compile(r"\b(MON|TUE|WED|THU|FRI|SAT|[1-6])-SUN\b", re.IGNORECASE)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MINUTE: Final = timedelta(minutes=1)
 _NOT_OF_IANA: Final = frozenset({"localtime", "Factory"})
@@ -44,7 +45,7 @@ def check_cron(text: str) -> None:
             "must be five fields: minute, hour, day of month, month, day of week, such as 30 9 * * MON-FRI"
         )
     try:
-        comes = next(CronSim(text, datetime(2000, 1, 1)), None)  # noqa: DTZ001  # a plain local time
+        comes = next(_local_times(text, datetime(2000, 1, 1)), None)  # noqa: DTZ001  # a plain local time
     except (CronSimError, AssertionError) as error:
         raise ValueError(f"is not a cron expression that can come true: {_reason(error)}") from None
     if comes is None:
@@ -62,7 +63,7 @@ def cron_slots(cron: str, timezone: str, after: Instant) -> Iterator[Instant]:
     zone = ZoneInfo(timezone)
     minute, hour = cron.split()[:2]
     at_fixed_times = not (minute.startswith("*") or hour.startswith("*"))
-    local_times = CronSim(cron, _local_time(after, zone))
+    local_times = _local_times(cron, _local_time(after, zone))
     instants = _once_each if at_fixed_times else _running_through
     for slot in instants(local_times, zone):
         if slot > after:
@@ -97,6 +98,11 @@ def latest(
             return found
         span *= 2
     return None
+
+
+def _local_times(cron: str, after: datetime) -> Iterator[datetime]:
+    """Sunday at the end of a range, as in FRI-SUN, is day 7; cronsim would take it for day 0."""
+    return CronSim(_TO_SUNDAY.sub(r"\1-7", cron), after)
 
 
 def _once_each(local_times: Iterator[datetime], zone: ZoneInfo) -> Iterator[Instant]:

@@ -81,6 +81,24 @@ def schedule(**fields: Any) -> Schedule:
     return Schedule(**{**known, "created_at": 0, "from_at": 0, **fields})
 
 
+@pytest.mark.parametrize(
+    ("days", "same"),
+    [
+        ("MON-SUN", "*"),
+        ("Fri-Sun", "5,6,0"),
+        ("5-SUN", "5,6,7"),
+        ("THU-SUN/2,MON", "4,6,1"),
+        ("SUN-MON", "0,1"),
+        ("SUN-SUN", "0"),
+    ],
+)
+def test_sunday_ends_a_range_as_day_7(days: str, same: str) -> None:
+    check_cron(f"0 9 * * {days}")
+    assert slots(f"0 9 * * {days}", "UTC", "2026-01-31 12:00", 20) == slots(
+        f"0 9 * * {same}", "UTC", "2026-01-31 12:00", 20
+    )
+
+
 # -- the skipped and the repeated hour ----------------------------------------------------------------------
 def test_a_job_at_a_skipped_time_runs_once_when_the_clock_has_moved() -> None:
     assert slots("30 2 * * *", "Europe/Berlin", "2026-03-28 12:00", 3) == [
