@@ -7,7 +7,8 @@ import os
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Final
 
@@ -58,7 +59,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """
     attempts, connections = share_files(_open_files_limit(), settings.max_attempts)
     listeners = await _bind(settings)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with _signals() as told:
         async with open_engine(
             settings.storage,
             allow=(*settings.allow, *(LOOPBACK if settings.dev else ())),
@@ -70,7 +71,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             app = create_app(engine, dev=settings.dev)
             async with open_front(app, listeners, max_connections=connections):
                 say(_greeting(settings, _url(listeners), made))
-                await _run(engine, signals, settings.grace)
+                await _run(engine, told, settings.grace)
 
 
 async def _bind(settings: Settings) -> Sequence[trio.SocketListener]:
@@ -81,23 +82,42 @@ async def _bind(settings: Settings) -> Sequence[trio.SocketListener]:
         raise BindError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
 
 
-async def _run(engine: Engine, signals: AsyncIterator[int], grace: float) -> None:
+async def _run(engine: Engine, told: trio.Event, grace: float) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch_wall_clock, engine.clock)
-        number = await anext(signals)
-        logger.info("%s: taking no more work, finishing what runs", signal.Signals(number).name)
-        nursery.start_soon(_end_at_once, signals)
+        await told.wait()
         await engine.drain(grace)
         engine.dismiss()
         nursery.cancel_scope.cancel()
 
 
-async def _end_at_once(signals: AsyncIterator[int]) -> None:
-    """The second signal. What was acknowledged is on disk; an attempt cut short is repeated later."""
-    await anext(signals)
-    logger.warning("second signal: ending at once")
-    logging.shutdown()
-    os._exit(1)
+@contextmanager
+def _signals() -> Iterator[trio.Event]:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process, whatever it is doing.
+
+    So it does while the store is opened and while all is closed. What was acknowledged is on disk; an attempt
+    cut short is repeated later.
+    """
+    told, token = trio.Event(), trio.lowlevel.current_trio_token()
+    heard: list[int] = []
+
+    def tell(number: int) -> None:
+        logger.info("%s: taking no more work, finishing what runs", signal.Signals(number).name)
+        told.set()
+
+    def hear(number: int, frame: object) -> None:
+        heard.append(number)
+        if len(heard) > 1:  # no logging here: what it would interrupt may be logging
+            os.write(2, b"second signal: ending at once\n")
+            os._exit(1)
+        token.run_sync_soon(tell, number)
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def watch_wall_clock(clock: ServiceClock) -> None:

@@ -199,6 +199,22 @@ async def test_a_client_that_reads_nothing_does_not_hold_the_end(tmp_path: Path)
             assert await server.process.wait() == 0
 
 
+async def test_a_second_signal_ends_it_at_once_while_it_closes_too(tmp_path: Path) -> None:
+    """Nothing runs, so that it closes right after the first; a client that reads nothing makes that last."""
+    async with running(tmp_path, "--storage", "memory:", AQ_API_KEY=KEY) as server:
+        body = {"queue": "q", "webhook_url": "http://example.com/", "payload": {"x": "y" * 1_000_000}}
+        async with client(server.url) as api:
+            task = (await api.post("/v1/tasks", json={**body, "delay": 9})).json()["id"]
+        async with await trio.open_tcp_stream("127.0.0.1", int(server.url.rpartition(":")[2])) as stream:
+            request = f"GET /v1/tasks/{task} HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEY}\r\n\r\n".encode()
+            await stream.send_all(request * 50)
+            server.terminate()
+            await server.until_said("SIGTERM")
+            server.terminate()
+            await server.until_said("second signal: ending at once")
+            assert await server.process.wait() == 1
+
+
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
