@@ -176,10 +176,9 @@ class Connection:
             await self._answered.wait()  # it has pipelined: read no further until its turn has come
             self._waiting_since = trio.current_time()
             return True
+        await self._no_more_after_the_end()
         fresh = not self._reader.begun
         with trio.CancelScope(deadline=self._deadline()) as self._receiving:
-            if self._ended:
-                raise trio.ClosedResourceError
             data = await self.stream.receive_some(_RECEIVE)
             self._reader.receive(data)
             self._hold()
@@ -198,6 +197,12 @@ class Connection:
         self._held = size
         if more > 0 and self._room.full and self._answered.is_set():
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too much is being sent to this service at once")
+
+    async def _no_more_after_the_end(self) -> None:
+        """Raises ClosedResourceError; before the answer is sent that would cancel the handler."""
+        if self._ended:
+            await self._answered.wait()
+            raise trio.ClosedResourceError
 
     async def _end(self) -> None:
         """The client has closed its side."""

@@ -32,6 +32,8 @@ MAX_CONNECTIONS: Final = 10_000
 _TOLD_NO: Final = 100
 """Clients over the bound that get an answer; further ones are closed without a word."""
 BACKLOG: Final = 1_024
+LAST_SECONDS: Final = 0.05
+"""Before the door is closed: what was sent to it by then is read, and answered."""
 CLOSE_SECONDS: Final = 2
 """At the end, answers that are on their way have so long to go out."""
 logger = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ async def open_front(
 ) -> AsyncIterator[Front]:
     """Serve the app until the block is left; then close the listeners and, within seconds, every connection.
 
-    An answer that is on its way goes out if its client takes it; idle connections are closed at once.
+    What has been sent to it by then is answered, and an answer that is on its way goes out if its client
+    takes it; idle connections are closed.
     """
     config = _config()
     context = WorkerContext(None)
@@ -64,6 +67,8 @@ async def open_front(
                 for listener in listeners:
                     accepting.start_soon(accept, [listener])
                 yield front
+                await trio.sleep(LAST_SECONDS)
+                await trio.lowlevel.checkpoint()  # behind everyone who was woken in the same moment
                 accepting.cancel_scope.cancel()
             await _close_all(listeners)
             front.end_soon()

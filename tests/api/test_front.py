@@ -92,6 +92,17 @@ async def test_accepted_sockets_give_up_on_silent_peers() -> None:
         await stream.aclose()
 
 
+async def test_who_knocked_before_the_end_is_answered() -> None:
+    """On connections that nobody has accepted yet: from the first to the end of the block no step is made."""
+    async with open_door() as door:
+        sockets = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(9)]
+        for one in sockets:
+            one.sendall(post(TASK))
+    for one in sockets:
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(one)) as stream:
+            assert (await stream.receive_some())[:12] == b"HTTP/1.1 201"
+
+
 async def test_the_port_is_free_once_the_door_is_closed() -> None:
     async with open_door() as door:
         stream = await door.send(post(TASK, b""))
