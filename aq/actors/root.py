@@ -129,6 +129,8 @@ class Root:
         except Exception as error:
             if _is_fatal(error):
                 raise
+            if _is_the_end(error):
+                return False
             logger.exception("the supervisor of queue %s crashed", key)
             self._idle_since[key] = self._services.clock.now()
             return not self._stopping
@@ -176,6 +178,13 @@ def _refuse(mailbox: Mailbox, refusal: UnavailableError) -> None:
     for message in mailbox.take(len(mailbox)):
         if isinstance(message, Request):
             message.reply.fail(refusal)
+
+
+def _is_the_end(error: Exception) -> bool:
+    """The committer has ended with the engine: nobody is to blame, and there is nothing to restart for."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(DrainingError)[1] is None
+    return isinstance(error, DrainingError)
 
 
 def _is_fatal(error: Exception) -> bool:
