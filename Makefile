@@ -5,10 +5,10 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format figures kill-run hostile-run fuzz pins
+.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz pins
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with pinned dependencies and .venv/bin/aq
 
@@ -41,8 +41,8 @@ format: $(STAMP) ## let ruff format and mend what it can
 figures: $(STAMP) ## measure drain, intake and latency, each beside its ceiling (a minute or two)
 	@$(BIN)/python -m benchmarks.figures
 
-kill-run: $(STAMP) ## 2,000 tasks while the server is killed with -9 five times (half a minute)
-	@$(BIN)/python -m benchmarks.kill_run
+kill9: $(STAMP) ## end the server KILLS=200 times under load and judge every promise (a few minutes)
+	@$(BIN)/python -m benchmarks.kill9 --kills $(or $(KILLS),200)
 
 fuzz: $(STAMP) ## 100,000 mutated requests of every route against a server (some minutes; REQUESTS=1000 SEED=2)
 	@$(BIN)/python -m benchmarks.fuzz --requests $(or $(REQUESTS),100000) --seed $(or $(SEED),1)
