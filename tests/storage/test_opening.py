@@ -129,8 +129,9 @@ async def test_every_commit_is_synced(tmp_path: Path) -> None:
     made = []
 
     def connect(path: str, *, read_only: bool = False) -> StdlibConnection:
-        made.append(StdlibConnection(path, read_only=read_only))
-        return made[-1]
+        connection = StdlibConnection(path, read_only=read_only)
+        made.extend([] if read_only else [connection])
+        return connection
 
     async with open_sqlite(str(tmp_path / "aq.db"), connect=connect):
         assert made[0].execute("PRAGMA synchronous") == [(2,)]

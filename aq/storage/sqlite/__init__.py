@@ -39,8 +39,8 @@ from aq.storage.changes import Unit
 from aq.storage.protocol import Traits
 from aq.storage.sqlite import reads
 from aq.storage.sqlite.audit import audit
-from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
-from aq.storage.sqlite.failures import Health
+from aq.storage.sqlite.connection import Connect, StdlibConnection
+from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.readers import Hop, Readers
@@ -78,17 +78,41 @@ def _open(path: str, connect: Connect, hop: Hop) -> SqliteStorage:
     health = Health()
     writer = Writer(path, connect, health)
     try:
-        writer.open()
-        check = Check(path, connect, health)
-    except SqliteError as error:
-        writer.close()
+        check = _looked_at(path, connect, health, writer)
+    except UNREADABLE as error:
         lock.release()
-        raise StorageError(f"cannot open {path}: {error}") from error
+        raise StorageError(f"cannot open {path}: {error}{what_to_do(error)}") from error
     except BaseException:
-        writer.close()
         lock.release()
         raise
     return SqliteStorage(writer, Readers(path, connect, health, hop), check, lock, health, hop)
+
+
+def _looked_at(path: str, connect: Connect, health: Health, writer: Writer) -> Check:
+    """The file is read first, and written to only if it is ours and not damaged; a new one is made."""
+    fresh = not os.path.exists(path) or not os.path.getsize(path)
+    if fresh:
+        if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+            raise StorageError(
+                f"{path} is empty or gone, but its write-ahead log is there: put the file back where it was"
+                f" (SQLite would throw the log away), or move {path}-wal aside to begin anew"
+            )
+        writer.open()
+    try:
+        check = Check(path, connect, health)
+    except BaseException:
+        writer.close()
+        raise
+    try:
+        if health.damage is None:
+            if not fresh:
+                writer.open()
+            check.go_on(path)
+    except BaseException:
+        writer.close()
+        check.close()
+        raise
+    return check
 
 
 class SqliteStorage:
@@ -194,10 +218,16 @@ class SqliteStorage:
         return await self._readers.run(reads.floor)
 
     async def aclose(self) -> None:
-        """Waits for what runs. The last connection to close folds the write-ahead log into the file."""
+        """Waits for what runs. The last connection to close folds the write-ahead log into the file.
+
+        Of a damaged store that is one that only reads, and folds nothing.
+        """
         self._health.ended = self._health.ended or "the store is closed"
         with trio.CancelScope(shield=True):
             await self._hop(self._check.stop)
             await self._readers.aclose()
+            if self._health.damage is None:
+                self._check.close()
             await self._hop(self._writer.close, limiter=self._one_writer)
+            self._check.close()
         self._lock.release()

@@ -47,7 +47,14 @@ MARKS: Final = as_json(
 def audit(db: Connection) -> Sequence[str]:
     """What differs, in words; nothing on a store that is as it should be."""
     with one_moment(db):
-        return [*_counts(db), *_minutes(db), *_marks(db)]
+        return [*_integrity(db), *_counts(db), *_minutes(db), *_marks(db)]
+
+
+def _integrity(db: Connection) -> Iterator[str]:
+    """Indexes against their tables, too: the check at the opening does not compare them."""
+    for (text,) in db.execute(f"PRAGMA integrity_check({MOST_TOLD})"):
+        if text != "ok":
+            yield f"the file: {text}"
 
 
 def _counts(db: Connection) -> Iterator[str]:

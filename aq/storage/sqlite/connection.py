@@ -95,4 +95,6 @@ def _make_private(path: str) -> None:
 
 
 def _normalised(error: sqlite3.Error) -> SqliteError:
+    if str(error).startswith("Could not decode"):  # Python's own error: a text that is no UTF-8
+        return SqliteError("SQLITE_CORRUPT", str(error))
     return SqliteError(getattr(error, "sqlite_errorname", None) or "SQLITE_MISUSE", str(error))

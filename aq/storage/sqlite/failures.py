@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from attrs import define
 
 from aq.errors import (
@@ -18,8 +19,20 @@ from aq.storage.sqlite.connection import SqliteError
 FULL: Final = "SQLITE_FULL"
 DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Beginnings of the codes that mean the file is not what was written to it."""
+UNREADABLE: Final = (SqliteError, UnicodeDecodeError, msgspec.DecodeError)
+"""What a call of SQLite raises, and what comes of a text that is not what was written."""
 NOT_SYNCED: Final = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 """The kernel may have dropped what it could not write, and says so only once."""
+
+
+def what_to_do(error: Exception) -> str:
+    """For a person, behind an error that an opening ended with."""
+    if isinstance(error, SqliteError) and not error.code.startswith((*DAMAGE, "SQLITE_ERROR")):
+        return ""
+    return (
+        "; nothing was written to it. If it was a store: keep a copy of it and of its -wal file, and restore"
+        " a backup, or what sqlite3's .recover can read of it"
+    )
 
 
 @define
@@ -39,8 +52,10 @@ class Health:
         if self.damage is not None:
             raise StorageCorruptError(f"the store is damaged, nothing is written to it: {self.damage}")
 
-    def judge(self, error: SqliteError) -> AsyncQueueError:
+    def judge(self, error: SqliteError | UnicodeDecodeError | msgspec.DecodeError) -> AsyncQueueError:
         """The error to raise; what is for good is remembered."""
+        if not isinstance(error, SqliteError):
+            error = SqliteError("SQLITE_CORRUPT", f"a text is not what was written: {error}")
         if error.code.startswith(NOT_SYNCED):
             self.ended = f"the disk did not take a write, what is on it is uncertain: {error}"
             return StorageError(self.ended)

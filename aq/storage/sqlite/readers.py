@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import trio
 
 from aq.storage.sqlite.connection import Connect, Connection, SqliteError
-from aq.storage.sqlite.failures import Health
+from aq.storage.sqlite.failures import UNREADABLE, Health
 
 READERS: Final = 3
 """Reads that run at once; further ones wait their turn."""
@@ -59,7 +59,7 @@ class Readers:
         except BaseException as error:
             if db is not None:
                 _close(db)
-            if isinstance(error, SqliteError):
+            if isinstance(error, UNREADABLE):
                 raise self._health.judge(error) from error
             raise
         self._free.append(db)

@@ -16,6 +16,7 @@ from attrs import frozen
 from aq.errors import StorageError
 from aq.storage.sqlite.connection import Connect, Connection, SqliteError
 from aq.storage.sqlite.failures import DAMAGE, Health
+from aq.storage.sqlite.log import damaged_log
 
 logger = logging.getLogger(__name__)
 
@@ -108,15 +109,30 @@ def quick_check(db: Connection) -> str | None:
 
 
 class Check:
-    """The integrity check of one opening: before use for a small file, beside its use for a large one."""
+    """The integrity check of one opening: before use for a small file, beside its use for a large one.
+
+    It reads only, and its connection stays open until `close`: as long as there is one, no other that closes
+    folds the log into the file. So nothing is written to a file that is not ours or is damaged. Raises
+    StorageError and SqliteError.
+    """
 
     def __init__(self, path: str, connect: Connect, health: Health) -> None:
         self._health = health
         self._db = connect(path, read_only=True)
         self._thread: Thread | None = None
-        if os.path.getsize(path) <= CHECKED_AT_OPEN:
-            self._run()
-        else:
+        try:
+            _version(self._db, path)
+            page_size: int = self._db.execute("PRAGMA page_size")[0][0]
+            health.damage = damaged_log(path, page_size)
+            if os.path.getsize(path) <= CHECKED_AT_OPEN:
+                self._run()
+        except BaseException:
+            self.close()
+            raise
+
+    def go_on(self, path: str) -> None:
+        """Check a large file beside its use."""
+        if os.path.getsize(path) > CHECKED_AT_OPEN:
             self._thread = Thread(target=self._run, name="aq-integrity-check", daemon=True)
             self._thread.start()
 
@@ -126,9 +142,10 @@ class Check:
         except SqliteError as error:
             if error.code != "SQLITE_INTERRUPT":
                 logger.warning("the integrity check could not read the file: %s", error)
-        finally:
-            with suppress(SqliteError):
-                self._db.close()
+
+    def close(self) -> None:
+        with suppress(SqliteError):
+            self._db.close()
 
     def join(self) -> None:
         """Blocks until the check has come to its end."""

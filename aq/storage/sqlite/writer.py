@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 from attrs import frozen
 
-from aq.errors import AsyncQueueError, StorageUnavailableError
+from aq.errors import AsyncQueueError, StorageFullError, StorageUnavailableError
 from aq.instants import Instant
 from aq.storage.answers import Answer
 from aq.storage.changes import Unit
@@ -18,7 +19,7 @@ from aq.storage.sqlite import bulk
 from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite.before import Named, QueueRow, StoredBefore
 from aq.storage.sqlite.connection import Connect, Connection, SqliteError
-from aq.storage.sqlite.failures import FULL, Health
+from aq.storage.sqlite.failures import FULL, UNREADABLE, Health
 from aq.storage.sqlite.rows import (
     ENVIRONMENT_RANK,
     claim_row,
@@ -92,16 +93,16 @@ class Writer:
             self._doubt = None
         try:
             return self._commit(units, now)
-        except SqliteError as error:
+        except UNREADABLE as error:
             self.close()
             raise self._judged(error) from error
         except BaseException:
             self.close()
             raise
 
-    def _judged(self, error: SqliteError) -> AsyncQueueError:
+    def _judged(self, error: SqliteError | UnicodeDecodeError | msgspec.DecodeError) -> AsyncQueueError:
         judged = self._health.judge(error)
-        if error.code == FULL and self._doubt is not None:
+        if isinstance(judged, StorageFullError) and self._doubt is not None:
             return StorageUnavailableError("no space left on the device; an earlier commit is in doubt")
         return judged
 
