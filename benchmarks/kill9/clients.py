@@ -168,7 +168,8 @@ class Client:
                 await life.gone.wait()  # how it ended is known in a moment
             if life.over == math.inf:
                 self._fault("cut off by a server that lives", f"{method} {path}: {error!r}")
-            if began < life.told and life.death is Death.TERM:
+            unsent = isinstance(error, httpx.ConnectError)
+            if began < life.told and life.death is Death.TERM and not unsent:
                 self._fault("a request before SIGTERM was not answered", f"{method} {path}: {error!r}")
             return None
 

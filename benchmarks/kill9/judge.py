@@ -144,7 +144,11 @@ def _as_often(made: Made, stored: StoredTask) -> Faults:
 
 
 def _lines(ledger: Ledger) -> Faults:
-    """Tasks of one ordering key: in the order of their creation, one at a time."""
+    """Tasks of one ordering key: in the order of their creation, one at a time.
+
+    Of two that were asked for at once the later may be there first, and run: then it was before the other was
+    acknowledged.
+    """
     lines: defaultdict[tuple[str, str], list[Arrival]] = defaultdict(list)
     for made in ledger.made.values():
         if made.line is not None:
@@ -152,7 +156,8 @@ def _lines(ledger: Ledger) -> Faults:
     for line, arrivals in lines.items():
         arrivals.sort(key=lambda arrival: arrival.at)
         for before, after in pairwise(arrivals):
-            if after.task_id < before.task_id:
+            overtaken = ledger.made[after.task_id].acknowledged_at < before.at
+            if after.task_id < before.task_id and overtaken:
                 yield "an ordering key out of order", f"{line}: {after.task_id} after {before.task_id}"
             over = min(before.over, ledger.lives[before.life].over, before.at + TIMEOUT)
             if after.at < over - SLACK:

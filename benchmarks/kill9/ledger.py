@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from enum import Enum
 from typing import Any
@@ -45,6 +46,8 @@ class Made:
     id: str
     body: dict[str, Any]
     created_at: float
+    acknowledged_at: float
+    """When its answer had come."""
     deleted_at: float = float("inf")
     """When a deletion was acknowledged."""
     deleting: bool = False
@@ -105,4 +108,4 @@ class Ledger:
     requests: int = 0
 
     def acknowledge(self, body: dict[str, Any], answer: dict[str, Any], created_at: float) -> Made:
-        return self.made.setdefault(answer["id"], Made(answer["id"], body, created_at))
+        return self.made.setdefault(answer["id"], Made(answer["id"], body, created_at, time.time()))

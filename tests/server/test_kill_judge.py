@@ -37,7 +37,7 @@ def good() -> tuple[Ledger, Kept]:
         Life(21, 22, Death.TERM, told=40, over=41, exit_code=0),
     ]
     for name in ("a", "b", "c", "gone"):
-        ledger.made[name] = Made(name, {**body, "ordering_key": "k"} if name in "ab" else body, 5)
+        ledger.made[name] = Made(name, {**body, "ordering_key": "k"} if name in "ab" else body, 5, 5.1)
     ledger.made["gone"].deleted_at = 6
     ledger.made["gone"].deleting = True
     ledger.arrivals["a"] = [Arrival("a", 1, 0, 9.5), Arrival("a", 2, 1, 12, 12.1, 200)]
