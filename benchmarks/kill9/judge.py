@@ -10,7 +10,7 @@ from itertools import pairwise
 from aq.instants import SECOND
 from aq.lifecycle import UNKNOWNS_FORGIVEN
 from aq.outcome import AttemptStatus
-from aq.storage.protocol import StoredTask
+from aq.storage.answers import StoredTask
 from aq.task import Attempt, FailureReason, Status
 from benchmarks.kill9.ledger import RETRY_DELAY, TIMEOUT, Arrival, Death, Ledger, Made
 

@@ -13,7 +13,7 @@ import trio
 from attrs import define, field
 
 from aq.storage import open_storage
-from aq.storage.protocol import StoredTask, TaskFilter
+from aq.storage.answers import StoredTask, TaskFilter
 from benchmarks.kill9.clients import CLIENTS, QUEUES, RHYTHMS, Client, follow_events, prepare, unix
 from benchmarks.kill9.judge import judge
 from benchmarks.kill9.ledger import Death, Ledger

@@ -13,8 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from aq.engine import Engine, open_engine
+from aq.engine import Engine
 from aq.errors import StorageError
+from aq.opening import open_engine
 from aq.storage.memory import MemoryStorage
 from aq.storage.protocol import Storage
 from aq.storage.sqlite import open_sqlite

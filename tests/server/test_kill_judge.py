@@ -10,7 +10,7 @@ from attrs import evolve
 
 from aq.instants import SECOND
 from aq.outcome import AttemptStatus
-from aq.storage.protocol import StoredTask
+from aq.storage.answers import StoredTask
 from aq.task import Attempt, Environment, FailureReason, Options, QueueKey, Status, Task
 from benchmarks.kill9.judge import judge
 from benchmarks.kill9.ledger import Arrival, Death, Ledger, Life, Made, Rhythm

@@ -19,8 +19,10 @@ from attrs import frozen
 
 from aq.errors import StorageCorruptError, StorageError
 from aq.storage import open_storage
+from aq.storage.answers import StoredTask, TaskFilter
+from aq.storage.changes import Delete, PutSetting, Start
 from aq.storage.conformance.bench import FAILED, MAIL, MINUTE, NOW, SANDBOX, Bench, end_of, finished
-from aq.storage.protocol import Delete, PutSetting, Start, Storage, StoredTask, TaskFilter
+from aq.storage.protocol import Storage
 from aq.task import Environment, Status
 
 PAGE = 4096
