@@ -195,7 +195,7 @@ class Connection:
         more = size - self._held
         self._room.held += more
         self._held = size
-        if more > 0 and self._room.full and self._answered.is_set():
+        if more > 0 and self._answered.is_set() and not self._room.has_for(size):
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too much is being sent to this service at once")
 
     async def _no_more_after_the_end(self) -> None:
@@ -223,6 +223,9 @@ class Connection:
 
     async def _refuse(self, refusal: Refusal) -> None:
         self._refused = True
+        head_only = self._reader.asks_for_head_only
+        self._reader = RequestReader()  # what was here takes no room while the client reads this
+        self._hold()
         phrase = HTTPStatus(refusal.status).phrase
         body = problem(refusal.status, phrase, refusal.detail)
         retry = "retry-after: 1\r\n" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
@@ -235,7 +238,7 @@ class Connection:
             f"{retry}connection: close\r\n\r\n"
         )
         try:
-            await self._send(head.encode("ascii") + (b"" if self._reader.asks_for_head_only else body))
+            await self._send(head.encode("ascii") + (b"" if head_only else body))
             await self.stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it has gone: nobody to tell

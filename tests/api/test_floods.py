@@ -8,42 +8,43 @@ import trio.testing
 
 from tests.api.test_connection import GET, problem_of, world
 
-BEGUN = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n"
+BEGUN = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n"
 
 
 async def test_bodies_beyond_the_room_for_all_are_503_and_the_others_are_served(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with world(max_held_bytes=20_000) as w:
+    async with world(max_held_bytes=200_000) as w:
         senders = [w.connect() for _ in range(5)]
         for client in senders:
-            await client.send(BEGUN + b"x" * 4_500)
+            await client.send(BEGUN + b"x" * 45_000)
         late = senders.pop()
         await late.ended.wait()
         assert problem_of(late)["status"] == 503
         assert late.answers()[0][1][b"retry-after"] == b"1"
-        await late.stream.aclose()
-        await trio.testing.wait_all_tasks_blocked()
-        assert w.front.held_bytes <= 20_000
+        assert w.front.held_bytes <= 200_000
         for client in senders:
-            await client.send(b"x" * 500)
-            assert [(status, len(body)) for status, _, body in client.answers()] == [(200, 5_000)]
+            await client.send(b"x" * 5_000)
+            assert [(status, len(body)) for status, _, body in client.answers()] == [(200, 50_000)]
         assert w.front.held_bytes == 0
         again = w.connect()
-        await again.send(BEGUN + b"x" * 5_000)
+        await again.send(BEGUN + b"x" * 50_000)
         assert again.answers()[0][0] == 200
 
 
-async def test_a_request_takes_its_room_until_it_is_answered(autojump_clock: trio.testing.MockClock) -> None:
-    async with world(max_held_bytes=21_000) as w:
+async def test_a_request_takes_its_room_until_it_is_answered_and_shuts_out_no_small_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with world(max_held_bytes=201_000) as w:
         held = [w.connect() for _ in range(4)]
         for client in held:
-            await client.send(BEGUN.replace(b"/ ", b"/held ") + b"x" * 5_000)
-        late = w.connect()
-        await late.send(BEGUN + b"x" * 1_000)
+            await client.send(BEGUN.replace(b"/ ", b"/held ") + b"x" * 50_000)
+        late, small = w.connect(), w.connect()
+        await late.send(BEGUN + b"x" * 40_000)
         await late.ended.wait()
         assert problem_of(late)["status"] == 503
-        await late.stream.aclose()
+        await small.send(BEGUN.replace(b"50000", b"30000") + b"x" * 30_000)
+        assert small.answers()[0][0] == 200
         w.app.go.set()
         await trio.testing.wait_all_tasks_blocked()
         assert [client.answers()[0][0] for client in held] == [200] * 4
@@ -56,10 +57,10 @@ async def test_a_request_takes_its_room_until_it_is_answered(autojump_clock: tri
         (GET[:-2], b"X: y\r\n" * 12_000),
         (GET[:-2] + b"X: ", b"x" * 12_000),
         (b"GET /", b"x" * 12_000),
-        (BEGUN.replace(b"5000", b"9999999"), b"x" * 12_000),
-        (BEGUN.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked") + b"1;", b"x" * 12_000),
+        (BEGUN.replace(b"50000", b"9999999"), b"x" * 12_000),
+        (BEGUN.replace(b"Content-Length: 50000", b"Transfer-Encoding: chunked") + b"1;", b"x" * 12_000),
         (
-            BEGUN.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked") + b"0\r\n",
+            BEGUN.replace(b"Content-Length: 50000", b"Transfer-Encoding: chunked") + b"0\r\n",
             b"T: y\r\n" * 2_000,
         ),
         (GET.replace(b"/ ", b"/held "), GET * 1_000),
@@ -104,8 +105,8 @@ async def test_1000_idle_connections_are_closed_and_others_served_meanwhile(
     [
         GET[:-2] + b"X: " + b"x" * 100,
         BEGUN + b"x" * 100,
-        BEGUN.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 20,
-        BEGUN.replace(b"Content-Length: 5000", b"Transfer-Encoding: chunked") + b"0\r\n" + b"T: x\r\n" * 20,
+        BEGUN.replace(b"Content-Length: 50000", b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 20,
+        BEGUN.replace(b"Content-Length: 50000", b"Transfer-Encoding: chunked") + b"0\r\n" + b"T: x\r\n" * 20,
     ],
     ids=["head", "body", "chunks", "trailers"],
 )
