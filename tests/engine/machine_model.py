@@ -171,10 +171,13 @@ class World:
         task.status, task.finished, task.reason = status, self.now, reason
         self.heads.discard(task.id)
 
-    def revive(self, task: Known) -> None:
-        task.status, task.due, task.reason = Status.PENDING, self.now, None
-        task.failures = task.unknowns = 0
-        task.expires = None if task.expires_in is None else self.now + task.expires_in
+    def revive(self, *tasks: Known) -> None:
+        """They wait again; with its ordering key one of them may go before what was to be next."""
+        for task in tasks:
+            task.status, task.due, task.reason = Status.PENDING, self.now, None
+            task.failures = task.unknowns = 0
+            task.expires = None if task.expires_in is None else self.now + task.expires_in
+        self.heads = self.at_their_turn()
 
     def forget(self, task: Known) -> None:
         self.gone.add(task.id)

@@ -349,10 +349,7 @@ class EngineMachine(RuleBasedStateMachine):
         failed = self.world.of(queue, Status.FAILED)
         done = self.session.run(lambda: self.engine.queues.retry(queue))
         assert done.value == len(failed)
-        for task in failed:
-            self.world.revive(task)
-        self.world.heads -= {task.id for task in self.world.of(queue, Status.PENDING)}
-        self.world.heads |= self.world.at_their_turn()
+        self.world.revive(*failed)
         self.world.settle()
 
     @rule(queue=st.sampled_from(QUEUES), paused=st.booleans())
