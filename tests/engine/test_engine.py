@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -468,6 +469,10 @@ async def test_reads_that_fail_for_a_moment_cost_nothing(autojump_clock: object)
         assert not engine.quarantined
 
 
+def throw(error: BaseException) -> Outcome:
+    raise error
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -479,6 +484,9 @@ async def test_reads_that_fail_for_a_moment_cost_nothing(autojump_clock: object)
         lambda: Outcome(status=AttemptStatus.ERROR, timing=Timing(dns=object())),  # type: ignore[arg-type]
         lambda: Outcome(status=AttemptStatus.ERROR, timing=Timing(total=2**70)),
         lambda: 1 / 0,
+        lambda: throw(asyncio.CancelledError()),
+        lambda: throw(GeneratorExit()),
+        lambda: throw(BaseExceptionGroup("several", [GeneratorExit(), ValueError()])),
     ],
 )
 async def test_no_runner_can_hurt_the_engine(
