@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from aq.actors.messages import Reply, Request
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine
 from aq.errors import NotFoundError, StorageFullError
@@ -25,7 +26,6 @@ from tests.engine.support import (
     Gate,
     Receiver,
     ended,
-    meddle,
     settled,
     slow,
     submit,
@@ -161,26 +161,34 @@ async def test_who_waits_for_a_purged_task_is_told(autojump_clock: object) -> No
     assert sorted(told) == [task.id for task in tasks[::100]]
 
 
-async def test_who_waits_is_told_though_the_supervisor_crashes_meanwhile(autojump_clock: object) -> None:
+class Unheard(Request):
+    """What no supervisor knows: it crashes over it."""
+
+    def __init__(self) -> None:
+        self.reply = Reply[None]()
+
+
+async def test_who_waits_is_told_though_the_supervisor_crashes_meanwhile(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
     """Between the commit of a step and its answer."""
-    storage, gate, told = Faulty(MemoryStorage()), Gate(), list[str]()
+    storage, told = Faulty(MemoryStorage()), list[str]()
 
     async def wait(engine: Engine, task: Task) -> None:
         with pytest.raises(NotFoundError):
             await ended(engine, task)
         told.append(task.id)
 
-    async with up(storage, gate) as engine, trio.open_nursery() as nursery:
-        await engine.queues.create("q", concurrency=1)
-        active, waiting = await submit(engine), await submit(engine, max_retries=5)
+    async with up(storage) as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q", paused=True)
+        waiting = await submit(engine)
         nursery.start_soon(wait, engine, waiting)
-        await settled()
         await purging(storage, engine, 1)
-        await meddle(storage.storage, active)
-        await gate.end(active)
+        await settled()
+        await engine._root.ask(waiting.queue, Unheard())
         await trio.sleep(10)
         assert told == [waiting.id]
-        await gate.end(active)
+    assert "the supervisor of queue q crashed" in caplog.text
 
 
 async def test_a_second_purge_counts_what_came_since(autojump_clock: object) -> None:
