@@ -30,6 +30,8 @@ KIB = 1 << 10
 TIMEOUT = 5
 """Seconds of an attempt, in virtual time."""
 MOST_MEMORY = 1 << 20
+DRIPS = 50
+"""Seconds of what is called endless: beyond every deadline."""
 FLOOD = 16 << 20
 """Bytes of what is called endless: beyond every cap. Whoever reads them all then waits, and is told."""
 HOST = "receiver.example"
@@ -96,9 +98,10 @@ def drips(said: bytes, piece: bytes) -> Script:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.say(said)
-        while True:
+        for _ in range(DRIPS):
             await trio.sleep(1)
             await peer.say(piece)
+        await peer.closed()
 
     return script
 
@@ -369,7 +372,7 @@ def raw(said: bytes, then: str = "stays") -> Script:
 
     async def script(peer: Peer) -> None:
         await peer.say(said)
-        while then == "drips":
+        for _ in range(DRIPS if then == "drips" else 0):
             await trio.sleep(1)
             await peer.say(b"\0")
         for _ in range(FLOOD // len(said) if then == "floods" else 0):
