@@ -23,6 +23,7 @@ from aq.api.openapi.operation import Answer, Header, Tag, operation
 from aq.api.query import parameters
 from aq.engine import Engine
 from aq.errors import OverloadedError
+from aq.ids import ALPHABET, LENGTH
 from aq.instants import to_rfc3339
 from aq.keys import Grant
 from aq.rules import QUEUE_NAME, Rule, Text
@@ -36,7 +37,7 @@ STATS_SECONDS: Final = 1
 _RETRY_AFTER: Final = 10
 _QUERY: Final[Mapping[str, Rule]] = {
     "queue": QUEUE_NAME,
-    "task": Text("[!-~]{1,64}", "the id of a task"),
+    "task": Text(f"task_[{ALPHABET}]{{{LENGTH}}}", "the id of a task"),
     "stats": Text("1", "1"),
 }
 _HEADERS: Final = {
