@@ -88,10 +88,14 @@ class Schedules:
 
         Raises ValidationError naming every wrong field, ConflictError when there are too many.
         """
-        return (await self.make(environment=environment, **fields)).value
+        return (await self.make(fields, environment=environment)).value
 
     async def make(
-        self, *, environment: Environment = LIVE, idempotency_key: str | None = None, **fields: Any
+        self,
+        fields: Mapping[str, Any],
+        *,
+        environment: Environment = LIVE,
+        idempotency_key: str | None = None,
     ) -> Answered[Schedule]:
         """As `create`, and whether an earlier request with this key got this answer."""
         self._refuse_if_unwritable()
@@ -139,6 +143,12 @@ class Schedules:
         After a change of ``cron``, ``every`` or ``timezone`` the slots are those after now. Raises
         ValidationError, NotFoundError.
         """
+        return await self.change(schedule_id, fields, environment=environment)
+
+    async def change(
+        self, schedule_id: str, fields: Mapping[str, Any], *, environment: Environment = LIVE
+    ) -> Schedule:
+        """As `update`."""
 
         def change(schedule: Schedule) -> Schedule:
             new = self._new(changed_fields(schedule, fields), fields.get("task"))
