@@ -144,10 +144,10 @@ class Chores(Beside):
     async def _revived(self, tasks: Sequence[Task], revival: Revival) -> bool:
         """False where they are not failed any more. ``revival`` is what is left to do after them."""
         beside = [Update(task, was=Status.FAILED) for task in tasks]
+        change = partial(self._record.change, first=partial(self._waiting_again, tasks), beside=beside)
 
         def step(then: Then) -> None:  # a sweep would take them with it
-            change = partial(self._record.change, then=then, beside=beside, insists=True, revival=revival)
-            self._between_sweeps(change)
+            self._between_sweeps(partial(change, then=then, insists=True, revival=revival))
 
         answer = await self._answer(step)
         if isinstance(answer, Refused):
@@ -157,6 +157,11 @@ class Chores(Beside):
             arrived = Arrived([*waiting, *answer.released], earliest_expiry(tasks))
             self._desk.mailbox.report(arrived)
         return True
+
+    def _waiting_again(self, tasks: Sequence[Task], answer: Answer | Exception) -> None:
+        if isinstance(answer, Applied):
+            for task in tasks:
+                self._desk.chronicle.retrying(task, task.due_at)
 
     # -- deletion -------------------------------------------------------------------------------------------
     async def _drop(self, reply: Reply[None]) -> None:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from aq.claiming import Claiming, fingerprint
 from aq.clock import ServiceClock
-from aq.errors import ConflictError, FieldError, ValidationError
+from aq.errors import ConflictError, FieldError, NotFoundError, ValidationError
 from aq.storage.answers import Claimed
 from aq.storage.protocol import Storage
 from aq.task import IDEMPOTENCY_KEY, Environment
@@ -57,7 +57,7 @@ class Claims:
         if claimed is None:
             try:
                 return Answered(await ask())
-            except ConflictError:  # with a twin, perhaps: then its answer is there to be read
+            except (ConflictError, NotFoundError):  # for a twin, perhaps: then its answer is there to be read
                 claimed = await self._claimed(claiming)
                 if claimed is None:
                     raise

@@ -77,14 +77,16 @@ async def test_a_tasks_life(autojump_clock: object) -> None:
     assert {event.queue for event in events} == {LIVE_Q}
 
 
-async def test_a_retry_by_hand(autojump_clock: object) -> None:
+@pytest.mark.parametrize("in_bulk", [False, True])
+async def test_a_retry_by_hand(autojump_clock: object, in_bulk: bool) -> None:
     async with up(runner=Receiver(lambda d: GONE)) as engine:
         listener = Listener(engine)
         task = await submit(engine)
         await wait_for(engine, [task])
         await trio.sleep(5)
         await engine.queues.pause("q")
-        await engine.retry(task.id)
+        await (engine.queues.retry("q") if in_bulk else engine.retry(task.id))
+        await settled()
         events = [event for event in listener.heard() if event.task_id == task.id]
         retried = engine.meter.totals(Environment.LIVE, ["q"]).retried
     assert [event.name for event in events][-2:] == ["task.failed", "task.retrying"]
