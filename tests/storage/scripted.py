@@ -57,6 +57,9 @@ class Scripted:
             raise SqliteError(fault.code, "scripted, after the work")
         return result
 
+    def rewrite_log(self) -> None:
+        self._call("rewrite the log", self._inner.rewrite_log)
+
     def interrupt(self) -> None:
         self._inner.interrupt()
 

@@ -44,7 +44,7 @@ from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.readers import Hop, Readers
-from aq.storage.sqlite.schema import Check
+from aq.storage.sqlite.schema import Check, renew_log
 from aq.storage.sqlite.writer import Writer
 from aq.task import Environment, Queue, QueueKey, Task
 
@@ -75,11 +75,13 @@ def _open(path: str, connect: Connect, hop: Hop) -> SqliteStorage:
     if not os.path.isdir(directory):
         raise StorageError(f"cannot open {path}: the directory {directory} does not exist; create it first")
     lock = StoreLock(path)
-    health = Health()
+    health = Health(sync_failed=lock.sync_failed)
     writer = Writer(path, connect, health)
     try:
-        check = _looked_at(path, connect, health, writer)
+        check = _looked_at(path, connect, health, writer, lock)
     except UNREADABLE as error:
+        if isinstance(error, SqliteError):
+            health.judge(error)
         lock.release()
         raise StorageError(f"cannot open {path}: {error}{what_to_do(error)}") from error
     except BaseException:
@@ -88,7 +90,7 @@ def _open(path: str, connect: Connect, hop: Hop) -> SqliteStorage:
     return SqliteStorage(writer, Readers(path, connect, health, hop), check, lock, health, hop)
 
 
-def _looked_at(path: str, connect: Connect, health: Health, writer: Writer) -> Check:
+def _looked_at(path: str, connect: Connect, health: Health, writer: Writer, lock: StoreLock) -> Check:
     """The file is read first, and written to only if it is ours and not damaged; a new one is made."""
     fresh = not os.path.exists(path) or not os.path.getsize(path)
     if fresh:
@@ -106,6 +108,9 @@ def _looked_at(path: str, connect: Connect, health: Health, writer: Writer) -> C
     try:
         if health.damage is None:
             if not fresh:
+                if lock.not_synced:
+                    renew_log(path, connect)
+                    lock.synced()
                 writer.open()
             check.go_on(path)
     except BaseException:

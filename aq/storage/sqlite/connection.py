@@ -12,6 +12,7 @@ from urllib.parse import quote
 BUSY_TIMEOUT: Final = 1.0
 """Seconds to wait for a lock that somebody else (a backup, a person with a shell) holds on the file."""
 _CACHED_STATEMENTS: Final = 256
+_PIECE: Final = 1 << 20
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -35,6 +36,10 @@ class Connection(Protocol):
         """Run several statements."""
         ...
 
+    def rewrite_log(self) -> None:
+        """Write every byte of the write-ahead log once more, and sync them; in a write transaction only."""
+        ...
+
     def interrupt(self) -> None:
         """Make the call that another thread is in fail with SQLITE_INTERRUPT."""
         ...
@@ -52,6 +57,7 @@ class StdlibConnection:
     """A `Connection` over the standard library's sqlite3."""
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
+        self._path = path
         if not read_only:
             _make_private(path)
         try:
@@ -78,6 +84,12 @@ class StdlibConnection:
         except sqlite3.Error as error:
             raise _normalised(error) from error
 
+    def rewrite_log(self) -> None:
+        try:
+            rewrite(f"{self._path}-wal")
+        except OSError as error:
+            raise SqliteError("SQLITE_IOERR_FSYNC", str(error)) from error
+
     def interrupt(self) -> None:
         self._connection.interrupt()
 
@@ -92,6 +104,15 @@ def _make_private(path: str) -> None:
     """Make the file, where there is none, for its owner only; what SQLite puts beside it is as it is."""
     with suppress(OSError):  # it is there, or cannot be made: SQLite says that better
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def rewrite(path: str) -> None:
+    """Every byte of a file, where it is, and on the disk. Raises OSError."""
+    with open(path, "r+b", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            file.seek(-len(piece), os.SEEK_CUR)
+            file.write(piece)
+        os.fsync(file.fileno())
 
 
 def _normalised(error: sqlite3.Error) -> SqliteError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -42,6 +43,8 @@ class Health:
     damage: str | None = None
     ended: str | None = None
     """Why nothing can be asked any more: a failed fsync, or the store is closed."""
+    sync_failed: Callable[[], object] = lambda: None
+    """Called at a failed fsync, for the next process to know."""
 
     def require_open(self) -> None:
         if self.ended is not None:
@@ -58,6 +61,7 @@ class Health:
             error = SqliteError("SQLITE_CORRUPT", f"a text is not what was written: {error}")
         if error.code.startswith(NOT_SYNCED):
             self.ended = f"the disk did not take a write, what is on it is uncertain: {error}"
+            self.sync_failed()
             return StorageError(self.ended)
         if error.code.startswith(DAMAGE):
             self.damage = self.damage or str(error)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+from typing import Final
 
 from aq.errors import StorageError
+
+_NOT_SYNCED: Final = b"a sync failed\n"
 
 
 class StoreLock:
     """An exclusive lock on ``PATH.lock``, from its making until `release`, or the end of the process.
 
     The file holds the process id of its holder and stays when it is released: removing it would let two
-    processes lock two files of one name. Only its owner may open it, for whoever can may hold the lock.
-    Raises StorageError when the lock is taken, by this very process too, or when the file cannot be made.
+    processes lock two files of one name. Only its owner may open it, for whoever can may hold the lock. A
+    second line says that a sync failed (``not_synced``), until `synced`; it need not outlive the power, since
+    what it warns of does not. Raises StorageError when the lock is taken, by this very process too, or when
+    the file cannot be made.
     """
 
     def __init__(self, path: str) -> None:
@@ -24,13 +29,27 @@ class StoreLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            holder = os.read(self._descriptor, 20).decode(errors="replace").strip() or "unknown"
+            line, _, _ = os.read(self._descriptor, 20).partition(b"\n")
+            holder = line.decode(errors="replace") or "unknown"
             os.close(self._descriptor)
             raise StorageError(
                 f"{path} is in use by process {holder}; one process at a time may open a SQLite store"
             ) from error
+        self.not_synced = _NOT_SYNCED in os.read(self._descriptor, 100)
+        self._write()
+
+    def sync_failed(self) -> None:
+        self.not_synced = True
+        self._write()
+
+    def synced(self) -> None:
+        self.not_synced = False
+        self._write()
+
+    def _write(self) -> None:
+        text = f"{os.getpid()}\n".encode() + (_NOT_SYNCED if self.not_synced else b"")
         os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"{os.getpid()}\n".encode())
+        os.pwrite(self._descriptor, text, 0)
 
     def release(self) -> None:
         """Idempotent."""

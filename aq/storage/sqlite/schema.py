@@ -71,6 +71,25 @@ def open_writer(path: str, connect: Connect) -> Connection:
     return db
 
 
+def renew_log(path: str, connect: Connect) -> None:
+    """After a failed sync: the write-ahead log is written and synced again, before anything builds on it.
+
+    What the kernel could not write stays readable and counts as written: this process finds it in the log, no
+    later sync brings it to the disk, and what is committed after it would be lost behind the gap when the
+    power goes. Raises as `open_writer` does.
+    """
+    if not os.path.exists(f"{path}-wal"):
+        return
+    db = connect(path, read_only=False)
+    try:
+        _version(db, path)
+        db.execute("BEGIN IMMEDIATE")
+        db.rewrite_log()
+        db.execute("ROLLBACK")
+    finally:
+        db.close()
+
+
 def _version(db: Connection, path: str) -> int:
     """The schema's version; 0 for a new file. Nothing is written to a file that is not ours."""
     library = db.execute("SELECT sqlite_version()")[0][0]
