@@ -5,7 +5,7 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz pins
+.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz powercut pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ fuzz: $(STAMP) ## 100,000 mutated requests of every route against a server (some
 
 hostile-run: $(STAMP) ## how late healthy tasks start while 100 receivers do harm (two minutes)
 	@$(BIN)/python -m benchmarks.hostile
+
+powercut: $(STAMP) ## cut the power under real SQLite 10,000 times (some minutes; CUTS=500 SEED=2)
+	@$(BIN)/python -m tests.powercut --cuts $(or $(CUTS),10000) --seed $(or $(SEED),1)
 
 pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"

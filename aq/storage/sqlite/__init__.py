@@ -39,7 +39,7 @@ from aq.storage.changes import Unit
 from aq.storage.protocol import Traits
 from aq.storage.sqlite import reads
 from aq.storage.sqlite.audit import audit
-from aq.storage.sqlite.connection import Connect, StdlibConnection
+from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
 from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
