@@ -27,6 +27,8 @@ from aq.storage.sqlite.connection import StdlibConnection
 from aq.storage.sqlite.schema import APPLICATION_ID, CHECKED_AT_OPEN, WAL_LIMIT, migrations
 from aq.task import Environment, FailureReason, Status, Task
 
+from .scripted import Fault, Script, once
+
 HOLDER = Path(__file__).with_name("holder.py")
 
 
@@ -412,6 +414,24 @@ async def test_the_audit_tells_what_differs(tmp_path: Path) -> None:
     async with open_storage(url(path)) as storage:
         found = list(await storage.audit())
         assert "a queue that is not there (number 9): counted 0 pending tasks, there are 1" in found
+
+
+async def test_after_a_failed_sync_the_log_is_written_again(tmp_path: Path) -> None:
+    """The lock file says so until it is done; nothing in the log changes by it."""
+    script = Script()
+    async with open_sqlite(str(tmp_path / "aq.db"), connect=script.connect) as storage:
+        await storage.commit([[PutSetting("a", "1")]], 1)
+        for name in ("aq.db", "aq.db-wal"):
+            (tmp_path / f"left-{name}").write_bytes((tmp_path / name).read_bytes())
+        script.plan = once("COMMIT", Fault("SQLITE_IOERR_FSYNC"))
+        with pytest.raises(StorageError, match="uncertain"):
+            await storage.commit([[PutSetting("a", "2")]], 1)
+    (tmp_path / "left-aq.db.lock").write_bytes((tmp_path / "aq.db.lock").read_bytes())
+    left = str(tmp_path / "left-aq.db")
+    for times in (1, 1):
+        async with open_sqlite(left, connect=script.connect) as storage:
+            assert await storage.settings() == {"a": "1"}
+            assert script.log.count("rewrite the log") == times
 
 
 # -- pages given back ---------------------------------------------------------------------------------------

@@ -108,10 +108,11 @@ def _make_private(path: str) -> None:
 
 def rewrite(path: str) -> None:
     """Every byte of a file, where it is, and on the disk. Raises OSError."""
-    with open(path, "r+b", buffering=0) as file:
+    with open(path, "r+b") as file:
         while piece := file.read(_PIECE):
             file.seek(-len(piece), os.SEEK_CUR)
             file.write(piece)
+        file.flush()
         os.fsync(file.fileno())
 
 
