@@ -171,7 +171,7 @@ class Trial:
 
     async def _process(self, machine: Machine, failing: Failing) -> None:
         async with self._opened(machine, failing) as storage:
-            if storage is None:
+            if storage is None or not machine.powered:
                 return
             if (
                 len(self.may) > 1 or self.random.random() < 0.5

@@ -188,8 +188,9 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
         if moment is not None:
             machine.done(moment)
-        # SQLite's own unix VFS syncs the directory with the first sync of a log or journal that it made
-        self._directory_too = new and not flags[0] & apsw.SQLITE_OPEN_MAIN_DB
+        # SQLite's own unix VFS syncs the directory with the first sync of a log or journal that it may make
+        may_make = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
+        self._directory_too = may_make and not flags[0] & apsw.SQLITE_OPEN_MAIN_DB
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 -- SQLite's
         self._machine.read()

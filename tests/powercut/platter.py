@@ -3,8 +3,8 @@
 A file is its content when it was synced last and the writes and truncations since; a directory, likewise,
 its names when it was synced last and the names made and deleted since. Of what is not synced any part may
 survive: each write sector by sector, each truncation, each name, none, all, the first few, or any choice of
-them. A sector that was being written may hold neither the old nor the new bytes, where these differ. Bytes
-that were not written stay as they are, which SQLite relies on (SQLITE_IOCAP_POWERSAFE_OVERWRITE).
+them. A sector that was being written wholly may hold neither the old nor the new bytes, where these differ.
+Bytes that were not written stay as they are, which SQLite relies on (SQLITE_IOCAP_POWERSAFE_OVERWRITE).
 """
 
 from __future__ import annotations
@@ -98,7 +98,12 @@ class _File:
             pieces += [change] if isinstance(change, Truncate) else _pieces(change, sector)
         share = random.choice([0, 0, _SPOILT])
         for piece in _chosen(pieces, random):
-            if isinstance(piece, Write) and random.random() < share and not _there(content, piece):
+            if (
+                isinstance(piece, Write)
+                and _whole(piece)
+                and random.random() < share
+                and not _there(content, piece)
+            ):
                 piece = evolve(piece, data=random.randbytes(len(piece.data)))
             _change(content, piece)
         return bytes(content)
@@ -165,6 +170,10 @@ def _change(content: bytearray, change: Write | Truncate) -> None:
         del content[size:]
     else:
         content[change.offset : size] = change.data
+
+
+def _whole(piece: Write) -> bool:
+    return len(piece.data) >= SECTORS[0]
 
 
 def _there(content: bytearray, piece: Write) -> bool:

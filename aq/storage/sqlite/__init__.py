@@ -44,7 +44,7 @@ from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.readers import Hop, Readers
-from aq.storage.sqlite.schema import Check, renew_log
+from aq.storage.sqlite.schema import Check, renew_log, roll_back
 from aq.storage.sqlite.writer import Writer
 from aq.task import Environment, Queue, QueueKey, Task
 
@@ -100,6 +100,8 @@ def _looked_at(path: str, connect: Connect, health: Health, writer: Writer, lock
                 f" (SQLite would throw the log away), or move {path}-wal aside to begin anew"
             )
         writer.open()
+    elif os.path.exists(f"{path}-journal"):
+        roll_back(path, connect)
     try:
         check = Check(path, connect, health)
     except BaseException:

@@ -2,7 +2,9 @@
 
 SQLite reads the log up to the first frame whose checksum is wrong, and takes the rest for what a crash left
 of a commit that was under way. That is right for a crash: with synchronous=FULL the log is synced at each
-commit, so behind the last good frame there is at most one commit. Where there is more, bytes have changed.
+commit, so behind the last good frame there is at most one commit that was under way; and behind that, where
+a crash came before, the rest of another one, which it has not overwritten. Each frame's checksum goes on from
+the one before it, so these do not hang together. Where more than one commit does, bytes have changed.
 """
 
 from __future__ import annotations
@@ -27,29 +29,44 @@ def damaged_log(path: str, page_size: int) -> str | None:
             header = log.read(_HEADER.size)
             index.seek(_READABLE)
             readable = int.from_bytes(index.read(4), sys.byteorder)
-            return _judge(header, list(_frames(log.fileno(), page_size, readable)), readable)
+            return _judge(header, _frames(log.fileno(), page_size, readable, header), readable)
     except FileNotFoundError:
         return None
 
 
-def _judge(header: bytes, behind: list[tuple[int, tuple[int, int]]], readable: int) -> str | None:
-    """``behind`` the last readable frame: of each frame its commit mark (0: none) and its salts."""
-    if not behind:
-        return None
+def _judge(header: bytes, behind: Iterator[tuple[int, bool]], readable: int) -> str | None:
+    """``behind`` the last readable frame: of each frame of this log, as `_frames` gives them."""
     if not _is_header(header):
-        return "the write-ahead log has no readable header, and commits in it"
-    salts = _HEADER.unpack(header)[4:6]
-    ours = [commit for commit, salt in behind if salt == salts]
-    if any(ours[:-1]):
-        return f"the write-ahead log cannot be read behind frame {readable}, and there are commits behind it"
+        return (
+            "the write-ahead log has no readable header, and commits in it"
+            if any(True for _ in behind)
+            else None
+        )
+    commits = 0
+    for commit, goes_on in behind:
+        commits = (commits if goes_on else 0) + (commit > 0)
+        if commits > 1:
+            return (
+                f"the write-ahead log cannot be read behind frame {readable}, and there are commits behind it"
+            )
     return None
 
 
-def _frames(log: int, page_size: int, first: int) -> Iterator[tuple[int, tuple[int, int]]]:
-    place = _HEADER.size + first * (24 + page_size)
+def _frames(log: int, page_size: int, first: int, header: bytes) -> Iterator[tuple[int, bool]]:
+    """Of each frame its commit mark (0: none), and whether its checksum goes on from the one before."""
+    order = ">" if header[3:4] and header[3] & 1 else "<"
+    place, before = _HEADER.size + first * (24 + page_size), None
     while len(head := os.pread(log, _FRAME.size, place)) == _FRAME.size:
-        _, commit, one, other = _FRAME.unpack(head)
-        yield commit, (one, other)
+        frame = os.pread(log, 24 + page_size, place)
+        _, commit, *salts = _FRAME.unpack(head)
+        ours = (
+            len(header) < _HEADER.size or list(_HEADER.unpack(header)[4:6]) == salts or not _is_header(header)
+        )
+        sums = struct.unpack(">2I", frame[16:24]) if len(frame) >= 24 else None
+        goes_on = before is not None and sums == _sums(frame[:8] + frame[24:], order, *before)
+        if ours:
+            yield commit, goes_on
+        before = sums if ours else None
         place += 24 + page_size
 
 
@@ -60,9 +77,12 @@ def _is_header(header: bytes) -> bool:
     magic, *_, first, second = _HEADER.unpack(header)
     if magic & ~1 != _MAGIC:
         return False
-    words = struct.unpack((">" if magic & 1 else "<") + "6I", header[:24])
-    one = other = 0
-    for even, odd in zip(words[::2], words[1::2], strict=True):
+    return _sums(header[:24], ">" if magic & 1 else "<") == (first, second)
+
+
+def _sums(data: bytes, order: str, one: int = 0, other: int = 0) -> tuple[int, int]:
+    words = struct.unpack(f"{order}{len(data) // 4}I", data[: len(data) // 4 * 4])
+    for even, odd in zip(words[::2], words[1::2], strict=False):
         one = one + even + other & 0xFFFFFFFF
         other = other + odd + one & 0xFFFFFFFF
-    return (one, other) == (first, second)
+    return one, other

@@ -71,6 +71,15 @@ def open_writer(path: str, connect: Connect) -> Connection:
     return db
 
 
+def roll_back(path: str, connect: Connect) -> None:
+    """Undo what a cut left half done before the file had its write-ahead log; reading alone cannot."""
+    db = connect(path, read_only=False)
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1")
+    finally:
+        db.close()
+
+
 def renew_log(path: str, connect: Connect) -> None:
     """After a failed sync: the write-ahead log is written and synced again, before anything builds on it.
 
