@@ -15,6 +15,7 @@ from aq.actors.claims import Answered, Claims
 from aq.actors.committer import Committer, Write
 from aq.actors.messages import Reply
 from aq.actors.outbox import not_accepted
+from aq.actors.patience import patiently
 from aq.apikey import PREFIXES, ApiKey, NewKey, Scope, hash_key
 from aq.claiming import Claiming
 from aq.clock import ServiceClock
@@ -98,9 +99,9 @@ class Keyring:
 
     async def load(self) -> None:
         """Read what is stored. A key that an older version kept becomes one with every scope."""
-        for key in await self._storage.api_keys():
+        for key in await patiently(self._storage.api_keys):
             self._hold(key)
-        digest = (await self._storage.settings()).get(_LEGACY_SETTING)
+        digest = (await patiently(self._storage.settings)).get(_LEGACY_SETTING)
         if digest:
             await self._take_over(digest)
 

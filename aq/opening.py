@@ -22,6 +22,7 @@ from aq.actors.feed import Feed
 from aq.actors.holds import Holds
 from aq.actors.janitor import Janitor
 from aq.actors.meter import Meter
+from aq.actors.patience import patiently
 from aq.actors.policies import Policies
 from aq.actors.root import Root
 from aq.actors.services import Services, Sizes
@@ -73,7 +74,7 @@ async def open_engine(
     _check(runner, allow, max_attempts)
     random = random or SystemRandom()
     async with _opened(storage) as store, _unwrapped(), trio.open_nursery() as committing:
-        floor = await store.floor()
+        floor = await patiently(store.floor)
         clock = ServiceClock(wall=wall, floor=floor.now)
         committer = Committer(store, clock)
         committing.start_soon(committer.run)
@@ -144,7 +145,7 @@ def _runner(
 
 async def _stored_secret(storage: Storage, committer: Committer) -> str:
     """The storage's own signing secret, made the first time it is asked for."""
-    secret = (await storage.settings()).get(_SECRET)
+    secret = (await patiently(storage.settings)).get(_SECRET)
     if secret is None:
         secret = str(new_secret(token.token_bytes))
         await committer.commit([PutSetting(_SECRET, secret)])

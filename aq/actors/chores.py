@@ -38,6 +38,8 @@ class Chores(Beside):
     def __init__(self, desk: Desk, record: QueueRecord, arrivals: Arrivals) -> None:
         super().__init__(desk, record)
         self._arrivals = arrivals
+        self.purging: Reply[int] | None = None
+        """Of a purge that is about to be decided: until then nothing starts."""
 
     def resume(self) -> None:
         """What an earlier life of the supervisor began."""
@@ -54,13 +56,31 @@ class Chores(Beside):
         self._begin(self._drop, message.reply, asked=message)
 
     def clear(self, message: Clear) -> None:
-        self._between_sweeps(partial(self._clear, message.reply), message)
+        self._between_sweeps(partial(self._wait_for_starts, message.reply), message)
+
+    def abandon(self, error: AsyncQueueError) -> None:
+        """In the end: who asked for a purge that is not decided is told."""
+        if self.purging is not None:
+            self.purging.fail(error)
 
     def revive(self, message: ReviveAll) -> None:
         self._record.in_turn(partial(self._revive_all, message), message)
 
     # -- purge ----------------------------------------------------------------------------------------------
-    def _clear(self, reply: Reply[int]) -> None:
+    def _wait_for_starts(self, reply: Reply[int]) -> None:
+        """What is running is known once the starts on their way are: a task whose start is refused waits."""
+
+        def refused(answer: Answer | Exception) -> None:
+            if isinstance(answer, Exception):
+                reply.fail(answer)
+
+        self.purging = reply
+        self._record.pause(refused, partial(self._clear, reply))
+
+    def _clear(self, reply: Reply[int], answer: Answer | Exception) -> None:
+        self.purging = None
+        if isinstance(answer, Exception):
+            return
         self._arrivals.write()  # every id minted so far is covered
         clearing = Clearing(self._desk.services.minter.last, tuple(self._desk.agenda.running))
         self._desk.agenda.clear()

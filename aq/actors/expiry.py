@@ -48,3 +48,4 @@ class Expiry:
             self._desk.released(answer)
         elif isinstance(answer, Exception):
             self._desk.next_expiry = self._desk.now
+            self._desk.agenda.invalidate()  # it waits still, so the supervisor may not retire

@@ -106,6 +106,10 @@ class QueueRecord:
         queue = evolve(self.queue, version=self.queue.version + 1, **changes)
         self._put(queue, first=first, then=then, beside=beside, insists=insists)
 
+    def pause(self, first: Then, then: Then) -> None:
+        """In turn: until all that was sent before is settled and heard of, nothing else changes the row."""
+        self._send([], self.queue, first=first, then=then)
+
     def drop(self, first: Then, then: Then) -> None:
         """In turn: delete the row, and that of its callbacks unless some are on their way."""
         first = self._with_event(first, "deleted")

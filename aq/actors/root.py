@@ -14,6 +14,7 @@ import trio
 
 from aq.actors.mailbox import Mailbox, MailboxClosedError
 from aq.actors.messages import Message, Request, Stop
+from aq.actors.patience import patiently
 from aq.actors.services import Services
 from aq.actors.supervisor import QueueSupervisor
 from aq.errors import DrainingError, QuarantinedError, StorageError, UnavailableError
@@ -47,7 +48,7 @@ class Root:
         try:
             async with trio.open_nursery() as self._nursery, trio.open_nursery() as keep_open:
                 self._keep_open = keep_open.cancel_scope
-                for queue in await self._services.storage.queues():
+                for queue in await patiently(self._services.storage.queues):
                     if _has_work(queue):
                         self._reach(queue.key)
                 task_status.started()

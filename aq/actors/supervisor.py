@@ -86,6 +86,8 @@ class QueueSupervisor:
         self._removal = Removal(desk)
         self._turn: list[Message] = []
         self._stopping = False
+        self._decided_at: Instant = 0
+        """For which instant it was decided last what starts. What became due since is still to be seen."""
 
     async def run(self) -> None:
         """Recover, then serve. Whatever it raises, its attempts have ended when it does."""
@@ -112,6 +114,7 @@ class QueueSupervisor:
             if isinstance(message, Request):
                 message.reply.fail(error)
         self._record.abandon(error)
+        self._chores.abandon(error)
         for task_id in self._agenda.running:
             self._services.holds.abandoned(task_id)
         self._services.capacity.leave(self.key, self._attempts.places)
@@ -169,8 +172,9 @@ class QueueSupervisor:
         now = clock.now()
         rests_at = self._agenda.rests_at(now)
         wakes = [rests_at] if rests_at is not None and rests_at > now else []
-        if self._may_start and not self._must_wait_for_the_sweep(now):
-            wakes += [wake for wake in (self._agenda.wake_at(now), self._expiry.next_at) if wake is not None]
+        if self._may_start() and not self._must_wait_for_the_sweep(self._decided_at):
+            looks = self._agenda.wake_at(self._decided_at), self._expiry.next_at
+            wakes += [wake for wake in looks if wake is not None]
         return clock.trio_deadline(min(wakes)) if wakes else math.inf
 
     def _idle(self, now: Instant) -> bool:
@@ -180,10 +184,10 @@ class QueueSupervisor:
         """Only storage knows what is next, and what it knows is partly gone. The end of the purge is told."""
         return self._chores.clearing and self._agenda.needs_load(now)
 
-    @property
     def _may_start(self) -> bool:
         committer = self._services.committer
-        return not (self._services.draining or self._stopping or committer.broken or committer.full)
+        held_up = self._stopping or self._chores.purging is not None
+        return not (self._services.draining or held_up or committer.broken or committer.full)
 
     def _handle(self, message: Message) -> None:  # noqa: C901 -- one line for each kind of message
         match message:
@@ -224,8 +228,9 @@ class QueueSupervisor:
 
     async def _advance(self) -> None:
         """Start what is next, and send what this turn decided to the committer."""
-        if self._may_start:
+        if self._may_start():
             now = self._services.clock.now()  # one instant for what is due, what is loaded and what starts
+            self._decided_at = now
             if self._expiry.next_at is not None and self._expiry.next_at <= now:
                 await self._write_all()
                 await self._expiry.run(now)
@@ -234,7 +239,7 @@ class QueueSupervisor:
                 await self._write_all()
                 await self._load(now)
                 lacking = self._agenda.needs_load(now)
-            if not lacking:
+            if self._may_start() and not lacking:  # what was waited for may have taken its time
                 self._attempts.start(now)
         elif self._services.committer.full:
             self._services.committer.when_writable(self.key, self._outbox.wake)
