@@ -5,7 +5,7 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz powercut pins
+.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz powercut sim pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ fuzz: $(STAMP) ## 100,000 mutated requests of every route against a server (some
 
 hostile-run: $(STAMP) ## how late healthy tasks start while 100 receivers do harm (two minutes)
 	@$(BIN)/python -m benchmarks.hostile
+
+sim: $(STAMP) ## run SEEDS (500) simulated worlds from FIRST (0) on, in JOBS (2) processes
+	@$(BIN)/python -m aq.sim --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)
 
 powercut: $(STAMP) ## cut the power under real SQLite 10,000 times (some minutes; CUTS=500 SEED=2)
 	@$(BIN)/python -m tests.powercut --cuts $(or $(CUTS),10000) --seed $(or $(SEED),1)

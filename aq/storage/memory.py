@@ -65,10 +65,13 @@ class MemoryStorage:
         return None
 
     async def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
-        tables = await self._checkpoint()
-        draft = Draft(tables, Sequences(), now)
+        await self._checkpoint()
+        return self._apply(units, now)
+
+    def _apply(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
+        draft = Draft(self._tables, Sequences(), now)
         answers = draft.answer(units)
-        tables.apply(draft, now)
+        self._tables.apply(draft, now)
         return answers
 
     async def task(self, task_id: str) -> StoredTask | None:
