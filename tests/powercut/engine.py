@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -13,7 +12,7 @@ from attrs import define, field
 
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine
-from aq.errors import AsyncQueueError, ConflictError, NotFoundError
+from aq.errors import AsyncQueueError, ConflictError, NotFoundError, StorageError
 from aq.outcome import Outcome
 from aq.storage.sqlite import open_sqlite
 from aq.task import Status
@@ -58,8 +57,10 @@ class Outside:
         """One client: submits, deletes and looks, until the power goes."""
         while True:
             await trio.sleep(self.random.choice([0, 0, 0.05, 1]))
-            with suppress(ConflictError, NotFoundError):
+            try:
                 await self.random.choice([self._submit, self._submit, self._delete, self._look])(engine)
+            except (ConflictError, NotFoundError):
+                continue  # somebody was quicker
 
     async def _submit(self, engine: Engine) -> None:
         task = await submit(
@@ -86,7 +87,7 @@ class Outside:
 
     async def judge(self, engine: Engine) -> None:
         """Every task that nobody asked to delete comes to its end. Raises Violation."""
-        with trio.fail_after(_LONG):
+        with trio.move_on_after(_LONG) as limit:
             for task_id in sorted(self.acknowledged):
                 try:
                     view = await engine.wait(task_id)
@@ -98,6 +99,8 @@ class Outside:
                         self.wrong.append(f"{task_id} was deleted and is there")
                     if task_id in self.completed and view.task.status is not Status.COMPLETED:
                         self.wrong.append(f"{task_id} was completed and is {view.task.status}")
+        if limit.cancelled_caught:
+            self.wrong.append(f"{task_id} has not ended: {(await engine.explain(task_id)).reasons}")
         if self.wrong:
             raise Violation(self.wrong[0])
 
@@ -113,7 +116,10 @@ async def cut_engines(
         for number in range(LIVES):
             machine = varied(Machine(directory / f"machine-{number}" / STORE), random)
             arrange(machine)
-            files = await _life(machine, files, outside)
+            try:
+                files = await _life(machine, files, outside)
+            except (StorageError, ExceptionGroup) as error:
+                raise _violation(error) from error
             tally.count("engine")
         put(files, directory / "last")
         connect = connecting(replaced=CARELESS)
@@ -123,6 +129,12 @@ async def cut_engines(
             if wrong := await storage.audit():
                 raise Violation(f"the audit says: {wrong[0]}")
     return outside
+
+
+def _violation(error: Exception) -> Exception:
+    """After a cut the store can be used. Any other error is returned as it is."""
+    damage = error.split(StorageError)[0] if isinstance(error, ExceptionGroup) else error
+    return Violation(f"after a cut the store cannot be used: {damage}") if damage is not None else error
 
 
 async def _life(machine: Machine, born: Files, outside: Outside) -> Files:

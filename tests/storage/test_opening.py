@@ -36,6 +36,14 @@ def url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+PROBE = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as index:
+    fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+"""
+"""Takes the byte of the log's index that every process with an open connection holds a part of."""
+
+
 async def open_and_close(path: Path) -> None:
     async with open_storage(url(path)):
         pass
@@ -500,3 +508,14 @@ async def _read_without_a_gap(path: Path) -> None:
     finally:
         one.close()
         other.close()
+
+
+async def test_other_programs_see_that_the_store_is_in_use(tmp_path: Path) -> None:
+    """By SQLite's own locks, which a process loses with the first descriptor of the file that it closes."""
+    path = tmp_path / "aq.db"
+    await open_and_close(path)
+    async with open_storage(url(path)) as storage:
+        await storage.commit([[PutSetting("a", "1")]], NOW)
+        command = [sys.executable, "-c", PROBE, f"{path}-shm"]
+        taken = await trio.run_process(command, check=False, capture_stderr=True)
+        assert b"BlockingIOError" in taken.stderr

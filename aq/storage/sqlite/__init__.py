@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 
 import trio
@@ -43,6 +43,7 @@ from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
 from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
+from aq.storage.sqlite.log import LogIndex
 from aq.storage.sqlite.readers import Hop, Readers
 from aq.storage.sqlite.schema import Check, renew_log, roll_back
 from aq.storage.sqlite.writer import Writer
@@ -74,23 +75,25 @@ def _open(path: str, connect: Connect, hop: Hop) -> SqliteStorage:
         raise StorageError(f"cannot open {path}: it is a directory; name a file in it")
     if not os.path.isdir(directory):
         raise StorageError(f"cannot open {path}: the directory {directory} does not exist; create it first")
-    lock = StoreLock(path)
-    health = Health(sync_failed=lock.sync_failed)
-    writer = Writer(path, connect, health)
-    try:
-        check = _looked_at(path, connect, health, writer, lock)
-    except UNREADABLE as error:
-        if isinstance(error, SqliteError):
-            health.judge(error)
-        lock.release()
-        raise StorageError(f"cannot open {path}: {error}{what_to_do(error)}") from error
-    except BaseException:
-        lock.release()
-        raise
-    return SqliteStorage(writer, Readers(path, connect, health, hop), check, lock, health, hop)
+    with ExitStack() as held:
+        lock = StoreLock(path)
+        held.callback(lock.release)
+        index = LogIndex(path)
+        held.callback(index.close)
+        health = Health(sync_failed=lock.sync_failed)
+        writer = Writer(path, connect, health)
+        try:
+            check = _looked_at(path, connect, health, writer, lock, index)
+        except UNREADABLE as error:
+            if isinstance(error, SqliteError):
+                health.judge(error)
+            raise StorageError(f"cannot open {path}: {error}{what_to_do(error)}") from error
+        return SqliteStorage(writer, Readers(path, connect, health, hop), check, held.pop_all(), health, hop)
 
 
-def _looked_at(path: str, connect: Connect, health: Health, writer: Writer, lock: StoreLock) -> Check:
+def _looked_at(
+    path: str, connect: Connect, health: Health, writer: Writer, lock: StoreLock, index: LogIndex
+) -> Check:
     """The file is read first, and written to only if it is ours and not damaged; a new one is made."""
     fresh = not os.path.exists(path) or not os.path.getsize(path)
     if fresh:
@@ -103,7 +106,7 @@ def _looked_at(path: str, connect: Connect, health: Health, writer: Writer, lock
     elif os.path.exists(f"{path}-journal"):
         roll_back(path, connect)
     try:
-        check = Check(path, connect, health)
+        check = Check(path, connect, health, index)
     except BaseException:
         writer.close()
         raise
@@ -130,7 +133,7 @@ class SqliteStorage:
         writer: Writer,
         readers: Readers,
         check: Check,
-        lock: StoreLock,
+        held: ExitStack,
         health: Health,
         hop: Hop,
     ) -> None:
@@ -138,7 +141,8 @@ class SqliteStorage:
         self._writer = writer
         self._readers = readers
         self._check = check
-        self._lock = lock
+        self._held = held
+        """Let go of when the last connection is closed."""
         self._health = health
         self._one_writer = trio.CapacityLimiter(1)
 
@@ -237,4 +241,4 @@ class SqliteStorage:
                 self._check.close()
             await self._hop(self._writer.close, limiter=self._one_writer)
             self._check.close()
-        self._lock.release()
+        self._held.close()

@@ -22,16 +22,34 @@ _READABLE: Final = 16
 """Where the index (``-shm``) has the number of frames that SQLite can read, in the machine's byte order."""
 
 
-def damaged_log(path: str, page_size: int) -> str | None:
-    """What is wrong with the log of a store that has just been read from for the first time, or None."""
-    try:
-        with open(f"{path}-wal", "rb") as log, open(f"{path}-shm", "rb") as index:
-            header = log.read(_HEADER.size)
-            index.seek(_READABLE)
-            readable = int.from_bytes(index.read(4), sys.byteorder)
-            return _judge(header, _frames(log.fileno(), page_size, readable, header), readable)
-    except FileNotFoundError:
-        return None
+class LogIndex:
+    """The index of the log (``-shm``), open beside SQLite's own connections, for as long as there are any.
+
+    With the first descriptor of a file that a process closes it loses every POSIX lock that it holds on the
+    file: SQLite's too, and another program (a shell, a backup) would take the store for unused.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def damage(self, page_size: int) -> str | None:
+        """What is wrong with the log of a store that has just been read for the first time, or None."""
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(f"{self._path}-shm", os.O_RDONLY | os.O_CLOEXEC)
+            with open(f"{self._path}-wal", "rb") as log:
+                header = log.read(_HEADER.size)
+                readable = int.from_bytes(os.pread(self._descriptor, 4, _READABLE), sys.byteorder)
+                return _judge(header, _frames(log.fileno(), page_size, readable, header), readable)
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        """When no connection is open any more."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def _judge(header: bytes, behind: Iterator[tuple[int, bool]], readable: int) -> str | None:

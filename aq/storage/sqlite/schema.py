@@ -16,7 +16,7 @@ from attrs import frozen
 from aq.errors import StorageError
 from aq.storage.sqlite.connection import Connect, Connection, SqliteError
 from aq.storage.sqlite.failures import DAMAGE, Health
-from aq.storage.sqlite.log import damaged_log
+from aq.storage.sqlite.log import LogIndex
 
 logger = logging.getLogger(__name__)
 
@@ -144,14 +144,14 @@ class Check:
     StorageError and SqliteError.
     """
 
-    def __init__(self, path: str, connect: Connect, health: Health) -> None:
+    def __init__(self, path: str, connect: Connect, health: Health, index: LogIndex) -> None:
         self._health = health
         self._db = connect(path, read_only=True)
         self._thread: Thread | None = None
         try:
             _version(self._db, path)
             page_size: int = self._db.execute("PRAGMA page_size")[0][0]
-            health.damage = damaged_log(path, page_size)
+            health.damage = index.damage(page_size)
             if os.path.getsize(path) <= CHECKED_AT_OPEN:
                 self._run()
         except BaseException:
