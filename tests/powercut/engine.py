@@ -12,7 +12,7 @@ from attrs import define, field
 
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine
-from aq.errors import AsyncQueueError, ConflictError, NotFoundError, StorageError
+from aq.errors import AsyncQueueError, ConflictError, NotFoundError, StorageCorruptError, StorageError
 from aq.outcome import Outcome
 from aq.storage.sqlite import open_sqlite
 from aq.task import Status
@@ -31,6 +31,8 @@ _OPERATIONS: Final = 600
 _CLIENTS: Final = 4
 _LONG: Final = 100_000
 """Seconds of virtual time in which everything comes to its end."""
+USELESS: Final = (StorageError, StorageCorruptError)
+"""What a storage says that cannot be used any more."""
 
 
 @define
@@ -118,7 +120,7 @@ async def cut_engines(
             arrange(machine)
             try:
                 files = await _life(machine, files, outside)
-            except (StorageError, ExceptionGroup) as error:
+            except (*USELESS, ExceptionGroup) as error:
                 raise _violation(error) from error
             tally.count("engine")
         put(files, directory / "last")
@@ -133,7 +135,7 @@ async def cut_engines(
 
 def _violation(error: Exception) -> Exception:
     """After a cut the store can be used. Any other error is returned as it is."""
-    damage = error.split(StorageError)[0] if isinstance(error, ExceptionGroup) else error
+    damage = error.split(USELESS)[0] if isinstance(error, ExceptionGroup) else error
     return Violation(f"after a cut the store cannot be used: {damage}") if damage is not None else error
 
 
