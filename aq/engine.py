@@ -319,9 +319,10 @@ class Engine:
             refusal = self._forbidden(getattr(new, field))
             if refusal is not None:
                 wrong.errors.append(FieldError(field, f"must not go to {refusal}"))
-        with wrong:
-            clock = self._services.clock
-            lifecycle.times(new, clock.now(), math.floor(clock.wall_offset() * SECOND))
+        if new.run_at is not None or new.expires_in is not None:
+            with wrong:
+                clock = self._services.clock
+                lifecycle.times(new, clock.now(), math.floor(clock.wall_offset() * SECOND))
         return wrong.errors
 
     def wrong_in(self, news: Sequence[NewTask]) -> Sequence[FieldError]:
