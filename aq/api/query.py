@@ -35,6 +35,8 @@ def checked(
 
 def parameters(rules: Mapping[str, Rule]) -> dict[str, Any]:
     """The request's query parameters. Raises ValidationError, for an unknown or repeated name too."""
+    if not request.query_string:
+        return {}
     wrong = Gathering()
     wrong.errors += [
         FieldError(name, "is given more than once") for name, given in request.args.lists() if len(given) > 1
