@@ -68,9 +68,14 @@ class Intake:
         """
         refused = Refused(Reason.STATE)
         for _ in range(_TRIES):
-            tasks = self._made(environment, news, traceparent, schedule_id, slot)
+            tasks = self._made(
+                environment, news, traceparent, schedule_id, slot
+            )  # no queue for what is wrong
+            last = self._services.minter.last
             for key in dict.fromkeys(task.queue for task in tasks):
                 await self._ensure(key)
+            if self._services.minter.last != last:  # ids are in the order in which tasks can be written
+                tasks = self._made(environment, news, traceparent, schedule_id, slot)
             inserts = [Insert(task, new.payload) for task, new in zip(tasks, news, strict=True)]
 
             def tell(answer: Applied, tasks: Sequence[Task] = tasks) -> None:

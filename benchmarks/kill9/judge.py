@@ -27,7 +27,7 @@ def judge(ledger: Ledger, kept: Mapping[str, StoredTask]) -> list[tuple[str, str
         *_uninvited(ledger, kept),
         *_deliveries(ledger, kept),
         *_attempts(ledger, kept),
-        *_lines(ledger),
+        *_lines(ledger, kept),
         *_rhythms(ledger, kept),
         *_ends(ledger),
     ]
@@ -143,11 +143,11 @@ def _as_often(made: Made, stored: StoredTask) -> Faults:
         yield "given up too early", f"{made.id}: {counted} of {allowed}"
 
 
-def _lines(ledger: Ledger) -> Faults:
+def _lines(ledger: Ledger, kept: Mapping[str, StoredTask]) -> Faults:
     """Tasks of one ordering key: in the order of their creation, one at a time.
 
-    Of two that were asked for at once the later may be there first, and run: then it was before the other was
-    acknowledged.
+    Of two that were asked for at once the later may be there first, and run: then it was started before the
+    other was acknowledged.
     """
     lines: defaultdict[tuple[str, str], list[Arrival]] = defaultdict(list)
     for made in ledger.made.values():
@@ -156,12 +156,19 @@ def _lines(ledger: Ledger) -> Faults:
     for line, arrivals in lines.items():
         arrivals.sort(key=lambda arrival: arrival.at)
         for before, after in pairwise(arrivals):
-            overtaken = ledger.made[after.task_id].acknowledged_at < before.at
+            overtaken = ledger.made[after.task_id].acknowledged_at < _started(before, kept) - SLACK
             if after.task_id < before.task_id and overtaken:
                 yield "an ordering key out of order", f"{line}: {after.task_id} after {before.task_id}"
             over = min(before.over, ledger.lives[before.life].over, before.at + TIMEOUT)
             if after.at < over - SLACK:
                 yield "an ordering key two at a time", f"{line}: {after.task_id} beside {before.task_id}"
+
+
+def _started(arrival: Arrival, kept: Mapping[str, StoredTask]) -> float:
+    """When its start was decided; as it arrived, where that is not on record."""
+    stored = kept.get(arrival.task_id)
+    known = {} if stored is None else {one.number: one.executed_at / SECOND for one in stored.attempts}
+    return known.get(arrival.attempt, arrival.at)
 
 
 def _rhythms(ledger: Ledger, kept: Mapping[str, StoredTask]) -> Faults:

@@ -15,9 +15,11 @@ from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery
 from aq.errors import NotFoundError
 from aq.outcome import Outcome
+from aq.storage.changes import PutQueue
 from aq.storage.memory import MemoryStorage
 from aq.storage.sqlite import open_sqlite
 from aq.task import Environment, NewTask, Status, Task
+from tests.engine.storages import Faulty
 from tests.engine.support import (
     FAILURE,
     GONE,
@@ -28,6 +30,7 @@ from tests.engine.support import (
     Receiver,
     inline,
     settled,
+    slow,
     submit,
     submit_many,
     until_it_dies,
@@ -255,3 +258,27 @@ async def test_a_line_whose_head_is_purged_is_over(autojump_clock: object) -> No
         assert gate.began == [tasks[0].id, tasks[0].id, new.id]
         with pytest.raises(NotFoundError):
             await engine.get(tasks[1].id)
+
+
+async def test_a_batch_that_waits_for_its_queue_goes_behind_what_is_written_meanwhile(
+    autojump_clock: object,
+) -> None:
+    storage, gate = Faulty(MemoryStorage()), Gate()
+    async with up(storage, gate) as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q")
+        storage.before_commit = slow(PutQueue)
+        batch: list[Task] = []
+
+        async def submit_batch() -> None:
+            news = [NewTask(queue, URL, ordering_key="k") for queue in ("q", "new")]
+            batch.extend(receipt.task for receipt in (await engine.submit_all(news)).value)
+
+        nursery.start_soon(submit_batch)
+        await trio.sleep(0.5)
+        first = await submit(engine, ordering_key="k")
+        await settled()
+        assert first.id < batch[0].id < batch[1].id
+        await gate.end(first)
+        assert [task_id for task_id in gate.began if task_id != batch[1].id] == [first.id, batch[0].id]
+        await gate.end(batch[0])
+        await gate.end(batch[1])

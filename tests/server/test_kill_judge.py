@@ -67,6 +67,15 @@ def test_it_has_nothing_to_say_of_a_good_run() -> None:
     assert judge(*good()) == []
 
 
+def test_of_two_asked_for_at_once_either_may_be_started_first() -> None:
+    ledger, kept = good()
+    overtaken(ledger, kept)
+    kept["b"] = evolve(
+        kept["b"], attempts=[evolve(kept["b"].attempts[0], executed_at=5 * SECOND), kept["b"].attempts[1]]
+    )
+    assert "an ordering key out of order" not in [rule for rule, _ in judge(ledger, kept)]
+
+
 def lost(ledger: Ledger, kept: Kept) -> None:
     del kept["c"]
 
