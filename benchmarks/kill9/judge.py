@@ -110,13 +110,17 @@ def _crashed(ledger: Ledger, task_id: str, attempts: Sequence[Attempt]) -> Fault
     lives: Counter[int] = Counter()
     for attempt in attempts:
         if attempt.status is AttemptStatus.UNKNOWN:
-            at = attempt.executed_at / SECOND
-            number = max((n for n, life in enumerate(ledger.lives) if life.began <= at + SLACK), default=-1)
+            number = _life_at(ledger, attempt.executed_at / SECOND)
             lives[number] += 1
             if number < 0 or ledger.lives[number].death in (None, Death.TERM):
                 yield "unknown without a crash", f"{task_id} attempt {attempt.number} in life {number}"
     if any(times > 1 for times in lives.values()):
         yield "attempts too often", f"{task_id}: two unknown attempts in one life"
+
+
+def _life_at(ledger: Ledger, at: float) -> int:
+    """Which life something was decided in, by its server's own clock: no life decides as it begins."""
+    return max((number for number, life in enumerate(ledger.lives) if life.began <= at), default=-1)
 
 
 def _waits(task_id: str, attempts: Sequence[Attempt], made: Made | None) -> Faults:
@@ -156,12 +160,14 @@ def _lines(ledger: Ledger, kept: Mapping[str, StoredTask]) -> Faults:
     for line, arrivals in lines.items():
         arrivals.sort(key=lambda arrival: arrival.at)
         for before, after in pairwise(arrivals):
-            overtaken = ledger.made[after.task_id].acknowledged_at < _started(before, kept) - SLACK
+            started = _started(before, kept)
+            overtaken = ledger.made[after.task_id].acknowledged_at < started - SLACK
             if after.task_id < before.task_id and overtaken:
                 yield "an ordering key out of order", f"{line}: {after.task_id} after {before.task_id}"
-            over = min(before.over, ledger.lives[before.life].over, before.at + TIMEOUT)
+            number = _life_at(ledger, started)  # what a server sent may be read when it is dead already
+            over = min(before.over, ledger.lives[number].over, before.at + TIMEOUT)
             if after.at < over - SLACK:
-                yield "an ordering key two at a time", f"{line}: {after.task_id} beside {before.task_id}"
+                yield "an ordering key two at a time", f"{line}: {after} beside {before}, life {number}"
 
 
 def _started(arrival: Arrival, kept: Mapping[str, StoredTask]) -> float:

@@ -74,7 +74,6 @@ class Arrival:
 
     task_id: str
     attempt: int
-    life: int
     at: float
     over: float = float("inf")
     status: int | None = None

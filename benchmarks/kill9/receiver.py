@@ -41,7 +41,7 @@ class Receiver:
     async def _answer(self, stream: trio.SocketStream, path: str, task_id: str, attempt: int) -> bool:
         """Whether the connection goes on."""
         seen = self.ledger.arrivals[task_id]
-        arrival = Arrival(task_id, attempt, len(self.ledger.lives) - 1, time.time())
+        arrival = Arrival(task_id, attempt, time.time())
         seen.append(arrival)
         self.arrived.set()
         self.arrived = trio.Event()

@@ -40,9 +40,9 @@ def good() -> tuple[Ledger, Kept]:
         ledger.made[name] = Made(name, {**body, "ordering_key": "k"} if name in "ab" else body, 5, 5.1)
     ledger.made["gone"].deleted_at = 6
     ledger.made["gone"].deleting = True
-    ledger.arrivals["a"] = [Arrival("a", 1, 0, 9.5), Arrival("a", 2, 1, 12, 12.1, 200)]
-    ledger.arrivals["b"] = [Arrival("b", 1, 1, 13, 13.1, 500), Arrival("b", 2, 1, 14, 14.1, 500)]
-    ledger.arrivals["c"] = [Arrival("c", 1, 1, 15, 15.1, 200)]
+    ledger.arrivals["a"] = [Arrival("a", 1, 9.5), Arrival("a", 2, 12, 12.1, 200)]
+    ledger.arrivals["b"] = [Arrival("b", 1, 13, 13.1, 500), Arrival("b", 2, 14, 14.1, 500)]
+    ledger.arrivals["c"] = [Arrival("c", 1, 15, 15.1, 200)]
     ledger.made["c"].completed_at = 16
     ledger.rhythms = [Rhythm("sch", "beat", 2, 3)]
     unknown, failure = AttemptStatus.UNKNOWN, AttemptStatus.FAILURE
@@ -76,6 +76,12 @@ def test_of_two_asked_for_at_once_either_may_be_started_first() -> None:
     assert "an ordering key out of order" not in [rule for rule, _ in judge(ledger, kept)]
 
 
+def test_what_a_dead_server_sent_may_be_read_once_the_next_one_lives() -> None:
+    ledger, kept = good()
+    ledger.arrivals["a"] = [Arrival("a", 1, 10.001, 10.3, 200), Arrival("a", 2, 10.2, 10.4, 200)]
+    assert judge(ledger, kept) == []
+
+
 def lost(ledger: Ledger, kept: Kept) -> None:
     del kept["c"]
 
@@ -89,11 +95,11 @@ def there_again(ledger: Ledger, kept: Kept) -> None:
 
 
 def delivered_though_deleted(ledger: Ledger, kept: Kept) -> None:
-    ledger.arrivals["gone"] = [Arrival("gone", 1, 0, 7, 7.1, 200)]
+    ledger.arrivals["gone"] = [Arrival("gone", 1, 7, 7.1, 200)]
 
 
 def delivered_though_completed(ledger: Ledger, kept: Kept) -> None:
-    ledger.arrivals["c"].append(Arrival("c", 2, 2, 25, 25.1, 200))
+    ledger.arrivals["c"].append(Arrival("c", 2, 25, 25.1, 200))
     kept["c"] = evolve(kept["c"], attempts=[attempt(1, 15), attempt(2, 25)])
 
 
@@ -149,7 +155,7 @@ def overtaken(ledger: Ledger, kept: Kept) -> None:
 
 
 def beside(ledger: Ledger, kept: Kept) -> None:
-    ledger.arrivals["a"][1] = Arrival("a", 2, 1, 12.5, 13.05, 200)
+    ledger.arrivals["a"][1] = Arrival("a", 2, 12.5, 13.05, 200)
 
 
 def made_twice(ledger: Ledger, kept: Kept) -> None:
