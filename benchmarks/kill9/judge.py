@@ -165,7 +165,7 @@ def _lines(ledger: Ledger, kept: Mapping[str, StoredTask]) -> Faults:
             if after.task_id < before.task_id and overtaken:
                 yield "an ordering key out of order", f"{line}: {after.task_id} after {before.task_id}"
             number = _life_at(ledger, started)  # what a server sent may be read when it is dead already
-            over = min(before.over, ledger.lives[number].over, before.at + TIMEOUT)
+            over = min(before.over, ledger.lives[number].over, started + TIMEOUT)
             if after.at < over - SLACK:
                 yield "an ordering key two at a time", f"{line}: {after} beside {before}, life {number}"
 

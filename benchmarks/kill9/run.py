@@ -14,9 +14,9 @@ from attrs import define, field
 
 from aq.storage import open_storage
 from aq.storage.answers import StoredTask, TaskFilter
-from benchmarks.kill9.clients import CLIENTS, QUEUES, RHYTHMS, Client, follow_events, prepare, unix
+from benchmarks.kill9.clients import CLIENTS, QUEUES, RHYTHMS, Client, follow_events, prepare
 from benchmarks.kill9.judge import judge
-from benchmarks.kill9.ledger import Death, Ledger
+from benchmarks.kill9.ledger import Death, Ledger, Rhythm
 from benchmarks.kill9.lives import Lives
 from benchmarks.kill9.reaper import Reaper
 from benchmarks.kill9.receiver import Receiver
@@ -91,7 +91,7 @@ class Run:
         """The last life, in which all comes to its end."""
         async with self.lives.client() as client:
             for rhythm in self.ledger.rhythms:
-                await self._until_it_beats(client, f"/v1/schedules/{rhythm.id}")
+                await self._until_it_beats(client, rhythm)
                 (await client.delete(f"/v1/schedules/{rhythm.id}")).raise_for_status()
 
             async def ended() -> bool:
@@ -103,12 +103,13 @@ class Run:
                 await until(ended, every=0.1)
         await self.lives.end(Death.TERM)
 
-    async def _until_it_beats(self, client: httpx.AsyncClient, path: str) -> None:
-        """A schedule has made up for what it missed, and goes on."""
+    async def _until_it_beats(self, client: httpx.AsyncClient, rhythm: Rhythm) -> None:
+        """A schedule has made up for what it missed, and goes on: it has a task for each slot until now."""
 
         async def beats() -> bool:
-            last = (await client.get(path)).json()["last_run_at"]
-            return last is not None and unix(last) > self.lives.now.began
+            counts = (await client.get(f"/v1/queues/{rhythm.queue}")).json()["counts"]
+            made = sum(counts[status] for status in ("pending", "active", "completed", "failed"))
+            return bool(rhythm.created_at + made * rhythm.every > self.lives.now.began)
 
         with trio.fail_after(_PATIENCE):
             await until(beats, every=0.1)

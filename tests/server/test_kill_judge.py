@@ -82,6 +82,12 @@ def test_what_a_dead_server_sent_may_be_read_once_the_next_one_lives() -> None:
     assert judge(ledger, kept) == []
 
 
+def test_a_delivery_that_is_read_late_has_no_more_time_for_that() -> None:
+    ledger, kept = good()
+    ledger.arrivals["a"][1] = Arrival("a", 2, 12.5)  # started at 12, so given up at 13
+    assert "an ordering key two at a time" not in [rule for rule, _ in judge(ledger, kept)]
+
+
 def lost(ledger: Ledger, kept: Kept) -> None:
     del kept["c"]
 
