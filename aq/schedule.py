@@ -132,7 +132,7 @@ def changed(before: Schedule, after: Schedule, up_at: Instant) -> Schedule:
     Slots that were passed over without a word are settled now, so that a new ``catch_up`` does not find them.
     """
     passed = latest_slot(before, up_at) if before.catch_up is CatchUp.NONE else None
-    last_slot = before.last_slot if passed is None else passed
+    last_slot = after.last_slot if passed is None else passed
     return evolve(after, last_slot=last_slot, version=before.version + 1)
 
 
@@ -142,11 +142,15 @@ def rhythm(schedule: Schedule) -> tuple[str | None, int | None, str]:
 
 
 def resumed(schedule: Schedule, now: Instant) -> Schedule:
-    """No longer paused; what passed meanwhile never fires. Slots of a fixed span stay where they were."""
+    """No longer paused; what passed meanwhile never fires. Slots of a fixed span stay where they were.
+
+    What a clock that was ahead of this one has settled counts for nothing: slots are those after now.
+    """
     from_at = now
     if schedule.every is not None:
         from_at -= (now - schedule.from_at) % (schedule.every * SECOND)
-    return evolve(schedule, paused=False, from_at=from_at)
+    last_slot = None if schedule.last_slot is None or schedule.last_slot > now else schedule.last_slot
+    return evolve(schedule, paused=False, from_at=from_at, last_slot=last_slot)
 
 
 def last_run_at(schedule: Schedule) -> Instant | None:
