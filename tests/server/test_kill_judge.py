@@ -162,6 +162,7 @@ def overtaken(ledger: Ledger, kept: Kept) -> None:
 
 def beside(ledger: Ledger, kept: Kept) -> None:
     ledger.arrivals["a"][1] = Arrival("a", 2, 12.5, 13.05, 200)
+    kept["a"] = evolve(kept["a"], attempts=[kept["a"].attempts[0], attempt(2, 12.5)])
 
 
 def made_twice(ledger: Ledger, kept: Kept) -> None:
