@@ -69,6 +69,9 @@ class Chores(Beside):
     # -- purge ----------------------------------------------------------------------------------------------
     def _wait_for_starts(self, reply: Reply[int]) -> None:
         """What is running is known once the starts on their way are: a task whose start is refused waits."""
+        if self._record.queue is None:
+            reply.fail(no_such_queue(self._desk.key))
+            return
 
         def refused(answer: Answer | Exception) -> None:
             if isinstance(answer, Exception):

@@ -107,7 +107,10 @@ class QueueRecord:
         self._put(queue, first=first, then=then, beside=beside, insists=insists)
 
     def pause(self, first: Then, then: Then) -> None:
-        """In turn: until all that was sent before is settled and heard of, nothing else changes the row."""
+        """In turn: until all that was sent before is settled and heard of, nothing else changes the row.
+
+        Only of a queue that is there: the first task of another one makes it, whoever waits.
+        """
         self._send([], self.queue, first=first, then=then)
 
     def drop(self, first: Then, then: Then) -> None:

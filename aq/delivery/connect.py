@@ -151,6 +151,7 @@ class Connector:
 def default_ssl_context() -> ssl.SSLContext:
     """Full verification against the system's authorities; HTTP/1.1 is all that is spoken."""
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # also where the system's OpenSSL would take less
     context.set_alpn_protocols(["http/1.1"])
     return context
 

@@ -56,8 +56,12 @@ class Rest:
             expires_at = row.task.expires_at
             if expires_at is not None and expires_at + FUZZ < now:
                 self._late(f"{row.task.id} expired at {expires_at}, and waits still")
-            elif free and row.task.due_at + FUZZ < now and self.starts.could_start(row, now + 2 * FUZZ):
+            elif free and row.task.due_at + FUZZ < now and self._could_start(row, now):
                 self._late(f"{row.task.id} waits beside a free slot since {row.task.due_at}")
+
+    def _could_start(self, row: Row, now: int) -> bool:
+        held = self.starts.held(row.task.destination, now - FUZZ)
+        return not held and self.starts.could_start(row, now + 2 * FUZZ)
 
     def _judge_length(self, row: Row) -> None:
         arrival = row.arrival

@@ -10,6 +10,7 @@ import trio
 
 from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery
+from aq.engine import Engine
 from aq.errors import NotFoundError, StorageFullError, StorageUnavailableError
 from aq.instants import Instant
 from aq.outcome import Outcome
@@ -146,3 +147,20 @@ async def test_a_purge_covers_a_task_whose_start_is_on_its_way_and_is_then_refus
         await trio.sleep(1)
         with pytest.raises(NotFoundError):
             await engine.get(task.id)
+
+
+async def test_a_purge_behind_a_deletion_forgets_no_task_of_the_next_queue(autojump_clock: object) -> None:
+    async def purge(engine: Engine) -> None:
+        with pytest.raises(NotFoundError):
+            await engine.queues.purge("q")
+
+    storage = Faulty(MemoryStorage())
+    async with up(storage) as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q")
+        storage.before_commit = lambda units: trio.sleep(1)
+        async with trio.open_nursery() as deleting:
+            deleting.start_soon(engine.queues.delete, "q")
+            await trio.sleep(1.5)
+            nursery.start_soon(purge, engine)  # in line behind it
+        task = await submit(engine)
+        assert (await ended(engine, task, seconds=10)).task.status is Status.COMPLETED
