@@ -154,10 +154,13 @@ async def test_a_purge_behind_a_deletion_forgets_no_task_of_the_next_queue(autoj
         with pytest.raises(NotFoundError):
             await engine.queues.purge("q")
 
+    async def a_second(units: Sequence[Unit]) -> None:
+        await trio.sleep(1)
+
     storage = Faulty(MemoryStorage())
     async with up(storage) as engine, trio.open_nursery() as nursery:
         await engine.queues.create("q")
-        storage.before_commit = lambda units: trio.sleep(1)
+        storage.before_commit = a_second
         async with trio.open_nursery() as deleting:
             deleting.start_soon(engine.queues.delete, "q")
             await trio.sleep(1.5)
