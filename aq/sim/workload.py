@@ -83,9 +83,14 @@ class Workload:
             getattr(self, f"_{name}")()
 
     async def resume_all(self) -> None:
-        """Nothing is paused any more."""
-        for queue in await self._engine.queues.list():
-            await self._resume_one(queue.key.name)
+        """Nothing is paused any more. Who is refused for now asks again."""
+        queues = await self._engine.queues.list()
+        while queues:
+            for queue in queues:
+                await self._resume_one(queue.key.name)
+            queues = [queue for queue in await self._engine.queues.list() if queue.policy.paused]
+            if queues:
+                await trio.sleep(1)
 
     async def _resume_one(self, name: str) -> None:
         ask = self._ask("configure", name, paused=False)
