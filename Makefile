@@ -5,10 +5,10 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz powercut sim pins
+.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz powercut sim sim-mutants sim-hashes pins
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv with pinned dependencies and .venv/bin/aq
 
@@ -52,6 +52,12 @@ hostile-run: $(STAMP) ## how late healthy tasks start while 100 receivers do har
 
 sim: $(STAMP) ## run SEEDS (500) simulated worlds from FIRST (0) on, in JOBS (2) processes
 	@$(BIN)/python -m aq.sim --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)
+
+sim-mutants: $(STAMP) ## plant each known fault into the engine: the simulator must find it within SEEDS (500)
+	@$(BIN)/python -m tests.sim.mutants --seeds $(or $(SEEDS),500) --jobs $(or $(JOBS),2) $(if $(ONLY),--only "$(ONLY)")
+
+sim-hashes: $(STAMP) ## compare the hashes of SEEDS (50) worlds on PYTHONS="python3.11 python3.13" that have the dependencies
+	@$(BIN)/python -m tests.sim.hashes --seeds $(or $(SEEDS),50) $(addprefix --python ,$(or $(PYTHONS),$(BIN)/python))
 
 powercut: $(STAMP) ## cut the power under real SQLite 10,000 times (some minutes; CUTS=500 SEED=2)
 	@$(BIN)/python -m tests.powercut --cuts $(or $(CUTS),10000) --seed $(or $(SEED),1)

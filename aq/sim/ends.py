@@ -168,6 +168,9 @@ class Ends:
             self._broken("terminal", f"{after.id} was failed, is {after.status}, and nobody asked for it")
         if after.due_at < finished:
             self._broken("never early", f"{after.id} is to be retried before its end")
+        expires_in = after.options.expires_in
+        if after.expires_at != (None if expires_in is None else after.due_at + expires_in * SECOND):
+            self._broken("expiry", f"{after.id} is retried and expires at {after.expires_at}")
         row.failures = row.unknowns = 0
         row.revived += 1
 

@@ -88,6 +88,10 @@ class Ledger:
         self.schedules: dict[str, Schedule] = {}
         self.inserted: dict[int, list[str]] = defaultdict(list)
         """By the number of the request: the tasks made for it."""
+        self.batches: list[list[int]] = []
+        """The numbers of requests that were made together, in this life of the engine."""
+        self.top = 0
+        """The highest sequence of an id that has been seen."""
         self.asks: dict[tuple[str, QueueKey], list[Ask]] = defaultdict(list)
         self.turned: dict[tuple[QueueKey, str], Instant] = {}
         """By ordering key: when anything changed among its tasks."""
@@ -99,6 +103,7 @@ class Ledger:
         row = self.rows.get(task.id)
         if row is None:
             row = self.rows[task.id] = Row(task, now, life)
+            self.top = max(self.top, sequence_of(task.id) or 0)
         row.task, row.known_at, row.life = task, now, life
         self._turn(task, now)
         _keep(self.open[task.queue], row, task.status in OPEN)

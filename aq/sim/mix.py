@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, Final, TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from aq.actors.services import Sizes
 from aq.policy import Backoff
@@ -81,7 +81,7 @@ def mixed(random: Random) -> Mix:
     lives, total = _lives(random), random.choice((12, 25, 25, 50))
     gap = random.choice((0.02, 0.1, 0.5, 2))
     spans = total * gap + sum(life.lingers + life.down for life in lives)
-    return Mix(
+    mix = Mix(
         lives=lives,
         total=total,
         operations={"submit": random.choice((1, 3, 8)), **_some(random, OPERATIONS, 0.5)},
@@ -101,6 +101,7 @@ def mixed(random: Random) -> Mix:
         sandbox=random.choice((0, 0, 0, 0.2)),
         changing=[name for name in CHANGES if random.random() < 0.5],
     )
+    return _crowded(mix) if random.random() < 0.1 else mix
 
 
 CHANGES: Final[Mapping[str, Sequence[Any]]] = {
@@ -128,6 +129,17 @@ def policy(random: Random) -> dict[str, Any]:
         if random.random() < (0.25 if name in _SELDOM else 0.6):
             chosen[name] = random.choice(values)
     return chosen
+
+
+def _crowded(mix: Mix) -> Mix:
+    """All go to one place that asks for pauses, and live to see the end of them."""
+    return evolve(
+        mix,
+        lives=[evolve(life, lingers=12) for life in mix.lives],
+        operations={**mix.operations, "batch": 1, "repeat": 1},
+        hosts={"https://one.example": "busy"},
+        gap=max(mix.gap, 0.1),
+    )
 
 
 def _lives(random: Random) -> list[Life]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
+from aq.ids import sequence_of
 from aq.schedule import Schedule
 from aq.sim.clock import now as current
 from aq.sim.ends import Ends, as_pending, number_of
@@ -58,6 +59,8 @@ class Observer:
         self.asked: dict[int, Ask] = {}
         """Tasks that clients asked for, by the number in their payload."""
         self.life = 0
+        self._top = 0
+        """Ids of this life are above it: it is the highest sequence of the lives before."""
         self.starts = Starts(self.ledger, self.verdict, max_attempts)
         self.ends = Ends(self.ledger, self.verdict)
         self.rest = Rest(self.ledger, self.verdict, self.starts)
@@ -76,6 +79,7 @@ class Observer:
     def opening(self) -> None:
         """Another life of the engine begins."""
         self.life += 1
+        self._top = self.ledger.top
         self.starts.opening(self.life, current())
         self.ends.opening(self.life, current())
 
@@ -97,7 +101,9 @@ class Observer:
                 now = _short(task)
                 self.verdict.broken("durable", f"{task_id} was {_short(before)}, is {now} after a restart")
             self._adopt(before, task, found.payloads.get(task_id, b"{}"))
+        self._top = self.ledger.top
         self._whole(doubtful, found.tasks.keys())
+        self._batches_whole(swept=sweeps)
 
     def _adopt(self, before: Task | None, after: Task | None, payload: bytes) -> None:
         if after is None:
@@ -127,6 +133,14 @@ class Observer:
         if len(set(there)) > 1 and not any(_refusable(unit) for unit in doubtful):
             self.verdict.broken("whole", "half of a commit is there after a restart")
 
+    def _batches_whole(self, *, swept: bool) -> None:
+        """Of a batch all tasks were made or none, whatever was answered; of one just ``swept`` who knows."""
+        batches, self.ledger.batches = self.ledger.batches, []
+        for numbers in batches:
+            made = [number for number in numbers if self.ledger.inserted.get(number)]
+            if made and len(made) < len(numbers) and not swept:
+                self.verdict.broken("whole", f"of a batch of requests {numbers} only {made} were kept")
+
     # -- commits --------------------------------------------------------------------------------------------
     def committed(self, units: Sequence[Unit], answers: Sequence[Answer]) -> None:
         """A commit returned."""
@@ -146,6 +160,8 @@ class Observer:
         task = change.task
         if task.id in self.ledger.rows:
             self.verdict.broken("one id, one task", f"{task.id} was inserted twice")
+        if (sequence_of(task.id) or 0) <= self._top:
+            self.verdict.broken("ids rise", f"{task.id} is not above those of earlier lives")
         self._inserted(task, change.payload)
         if task.status is Status.ACTIVE:
             pending = as_pending(task)

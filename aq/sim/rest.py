@@ -96,8 +96,13 @@ class Rest:
             self._told.add(told)
             self.verdict.broken("late", told)
 
-    def unended(self) -> Iterator[Row]:
-        """Tasks that have not ended, of those that will."""
+    def unended(self) -> Iterator[str]:
+        """What has not come to its end: tasks, of those that will, and what queues were asked to do."""
         for key, rows in self.ledger.open.items():
             if key.environment is not Environment.TEST:
-                yield from rows.values()
+                yield from (f"{row.task.id} is {row.task.status}" for row in rows.values())
+        for key, queue in self.ledger.queues.items():
+            if queue.clearing is not None:
+                yield f"queue {key} is to be purged or deleted"
+            if queue.revival is not None:
+                yield f"queue {key} has failed tasks to retry"

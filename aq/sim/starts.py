@@ -28,6 +28,8 @@ class Hold:
     known_at: Instant | None = None
     """When the end of the attempt that heard it was on disk; until then other queues may not know."""
     probe: str | None = None
+    blurred: bool = False
+    """Whether somebody who may not have known of it started after it: perhaps as its probe."""
 
 
 @define
@@ -109,7 +111,7 @@ class Starts:
             until = current() + min(wish * SECOND, LONGEST_HOLD)
             hold = self.holds.setdefault(arrival.destination, Hold(until))
             if until > hold.until:
-                hold.until, hold.known_at = until, None
+                hold.until, hold.known_at, hold.blurred = until, None, False
 
     def refused(self, unit: Sequence[Any]) -> None:
         """A start that was refused has used a token all the same."""
@@ -165,10 +167,14 @@ class Starts:
 
     def _judge_holds(self, after: Task, at: Instant) -> None:
         hold = self.holds.get(after.destination)
-        if hold is None or hold.known_at is None or hold.known_at >= at:
+        if hold is None:
             return
-        if at < hold.until - FUZZ:
+        if hold.known_at is None or hold.known_at >= at:
+            hold.blurred = hold.blurred or at >= hold.until - FUZZ
+        elif at < hold.until - FUZZ:
             self._broken("hold", after, f"at {at}, its destination is held until {hold.until}")
+        elif hold.blurred:
+            return
         elif hold.probe is not None:
             self._broken("one probe", after, f"while {hold.probe} was asking")
         else:

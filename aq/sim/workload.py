@@ -145,6 +145,7 @@ class Workload:
         ]
         key = requests[0].ask.key
         ask = self._clients.ask("batch", key)
+        self._observer.ledger.batches.append([request.ask.number for request in requests])
 
         def done(answered: Any) -> None:
             self._clients.done(ask)

@@ -153,8 +153,8 @@ class World:
             if not any(self.observer.rest.unended()):
                 return
             await trio.sleep(1)
-        for row in self.observer.rest.unended():
-            self.observer.verdict.broken("everything ends", f"{row.task.id} is {row.task.status} for good")
+        for told in self.observer.rest.unended():
+            self.observer.verdict.broken("everything ends", f"{told} for good")
 
     # -- the end of a life ----------------------------------------------------------------------------------
     async def _reap(self, scope: trio.CancelScope) -> None:

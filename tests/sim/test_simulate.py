@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections import Counter
 
@@ -13,6 +11,7 @@ from trio._core import _run
 
 from aq.sim.__main__ import main
 from aq.sim.simulate import simulate
+from tests.sim.hashes import HASH_SEEDS, differing, hashes
 
 SEEDS = range(300)
 STEP = 50
@@ -31,16 +30,17 @@ def test_seeds(first: int) -> None:
 
 
 def test_a_seed_replays_whatever_the_seed_of_hashes() -> None:
-    found = {}
-    for hash_seed in ("0", "1", "12345"):
-        command = [sys.executable, "-m", "aq.sim", "--hashes"]
-        command += ["--first", str(HASHED.start), "--seeds", str(len(HASHED))]
-        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-        shown = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-        found[hash_seed] = shown.stdout.splitlines()[: len(HASHED)]
-    expected = [f"{seed} {simulate(seed).hash}" for seed in HASHED]
-    assert found == dict.fromkeys(found, expected)
-    assert len({line.split()[1] for line in expected}) == len(expected)
+    found = [hashes(sys.executable, hash_seed, HASHED) for hash_seed in HASH_SEEDS]
+    here = {seed: simulate(seed).hash for seed in HASHED}
+    assert not differing([here, *found], HASHED)
+    assert len(set(here.values())) == len(HASHED)
+
+
+def test_a_seed_that_differs_or_is_missing_is_told() -> None:
+    same = {1: "a", 2: "b", 3: "c"}
+    assert differing([same, same], range(1, 4)) == []
+    assert differing([same, {**same, 2: "d"}], range(1, 4)) == [2]
+    assert differing([{1: "a"}, {1: "a"}], range(1, 3)) == [2]
 
 
 def test_trio_is_left_as_it_was() -> None:
