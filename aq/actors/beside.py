@@ -28,6 +28,8 @@ class Beside:
         self._desk = desk
         self._record = record
         self.running = 0
+        self._given_up: UnavailableError | None = None
+        """Why a chore is put off: what it would have cleared away stays until the next start."""
 
     @property
     def clearing(self) -> bool:
@@ -51,6 +53,8 @@ class Beside:
 
     async def _end_of_sweep(self) -> None:
         while self.clearing:
+            if self._given_up is not None:
+                raise self._given_up
             await self._record.settled.wait()
 
     def _in_turn(self, then: Then, **changes: Any) -> None:
@@ -90,6 +94,8 @@ class Beside:
             await chore(about)
         except UnavailableError as error:
             logger.warning("%s: put off until the next start: %s", self._desk.key, error)
+            self._given_up = error
+            self._record.tell()
             if asked is not None:
                 asked.reply.fail(error)
         except BaseException:

@@ -130,10 +130,12 @@ class Committer:
             _settle(self._batch, DrainingError())
 
     async def _gather(self) -> list[Write]:
-        """The next batch. While the disk is full it may be empty: a probe."""
-        batch = self._batch if self.full else [await self._receive.receive()]
+        """What is there to commit. While the disk is full that is all: who asks is told so, none waits."""
+        batch = self._batch
+        if not batch and not self.full:
+            batch = [await self._receive.receive()]
         room = MAX_BYTES - sum(write.payload_bytes for write in batch)
-        while room > 0 and (self.full or len(batch) < MAX_UNITS):  # who asks while it is full is told so
+        while self.full or (room > 0 and len(batch) < MAX_UNITS):
             try:
                 write = self._receive.receive_nowait()
             except trio.WouldBlock:
@@ -143,8 +145,12 @@ class Committer:
         return batch
 
     async def _commit(self, batch: list[Write]) -> list[Write]:
-        """Commit and settle; returns the writes to repeat, which are none unless the disk is full."""
-        units = [write.unit for write in batch]
+        """Commit and settle as many as a transaction takes, none while the disk is full; returns the rest.
+
+        With an empty batch it is a probe.
+        """
+        taken = _first(batch)
+        units = [write.unit for write in taken]
         try:  # again and again while it is not known whether it happened: rule 3 of the storage
             answers = await patiently(lambda: self._storage.commit(units, self._clock.now()))
         except StorageFullError as error:
@@ -159,11 +165,11 @@ class Committer:
             _settle([write for write in batch if write.unit], error)
             return _passed([write for write in batch if not write.unit])
         self.commits += 1
-        self.units += len(batch)
+        self.units += len(taken)
         self._now_writable()
-        for write, answer in zip(batch, answers, strict=True):
+        for write, answer in zip(taken, answers, strict=True):
             write.settle(answer)
-        return []
+        return batch[len(taken) :]
 
     def _now_writable(self) -> None:
         if self.full is not None:
@@ -171,6 +177,16 @@ class Committer:
             self.full = None
             while self._wakes:
                 self._wakes.popitem()[1]()
+
+
+def _first(batch: Sequence[Write]) -> Sequence[Write]:
+    """As many as a transaction takes; at least one, if there is one."""
+    room = MAX_BYTES
+    for place, write in enumerate(batch[:MAX_UNITS]):
+        if room <= 0:
+            return batch[:place]
+        room -= write.payload_bytes
+    return batch[:MAX_UNITS]
 
 
 def _settle(writes: Sequence[Write], error: Exception) -> None:

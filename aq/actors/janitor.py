@@ -54,7 +54,6 @@ class Janitor:
         for queue in queues:
             if owner(queue.key) not in kept and not queue.counts.total:
                 await self._services.committer.commit([DropQueue(queue.key)], insists=False)
-                policies.forget(owner(queue.key))
                 continue
             policy = await policies.of(owner(queue.key))
             for change in _over_their_time(queue, policy, self._services.clock.now()):

@@ -30,15 +30,16 @@ class Policies:
         self._known.pop(key, None)
 
     def known(self, key: QueueKey) -> QueuePolicy:
-        """Of a queue that was looked at before, else the default one."""
+        """Of a queue that is there and was looked at before, else the default one."""
         return self._known.get(key) or QueuePolicy()
 
     async def of(self, key: QueueKey) -> QueuePolicy:
         """Of any queue."""
         if key not in self._known:
             queue = await self._storage.queue(key)
-            self._known.setdefault(key, QueuePolicy() if queue is None else queue.policy)
-        return self._known[key]
+            if queue is not None:
+                self._known.setdefault(key, queue.policy)
+        return self.known(key)
 
     async def all(self, environment: Environment) -> Mapping[QueueKey, QueuePolicy]:
         """Of every queue that is kept."""

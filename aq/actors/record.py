@@ -187,9 +187,13 @@ class QueueRecord:
         self._adopt(self._kept)
         if then is not None:
             then(answer)
+        self.tell()
+        self._go_on()
+
+    def tell(self) -> None:
+        """Who waits for the row to change looks again."""
         self.settled.set()
         self.settled = trio.Event()
-        self._go_on()
 
     def _go_on(self) -> None:
         while self._line and not self._underway:

@@ -78,6 +78,7 @@ class Scheduler:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Load what is kept, then fire until cancelled. Raises StorageError when it cannot be read at all."""
+        self._turns = 0
         for schedule in await patiently(self._storage.schedules):
             self._hold(schedule)
         task_status.started()

@@ -119,8 +119,8 @@ def _parse_head(text: bytes) -> _Head:
     parser.receive_data(text)
     try:
         request = parser.next_event()
-    except h11.RemoteProtocolError as error:
-        raise Refusal(400, f"{NOT_WELL_FORMED}: {error}") from None
+    except h11.RemoteProtocolError:
+        raise Refusal(400, NOT_WELL_FORMED) from None
     if not isinstance(request, h11.Request) or request.http_version not in (b"1.0", b"1.1"):
         raise Refusal(400, "send HTTP/1.1 or HTTP/1.0")
     if len(request.headers) > MAX_HEADERS:

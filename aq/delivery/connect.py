@@ -37,7 +37,9 @@ MAX_LOOKUPS: Final = 64
 """Look-ups at once. One that was given up keeps its thread until the system's resolver returns."""
 
 MAX_LOOKUPS_OF_A_DOMAIN: Final = 8
-"""Of these, for names that end in the same two labels: who runs a domain can make its look-ups hang."""
+"""Of these, for names of one domain: who runs it can make its look-ups hang."""
+_SHARED: Final = frozenset({"ac", "co", "com", "edu", "gob", "gov", "go", "ne", "net", "nom", "or", "org"})
+"""Below a country, names that nobody runs alone: ``co.uk``."""
 
 
 class SystemResolver:
@@ -52,8 +54,7 @@ class SystemResolver:
         self._domains = WeakValueDictionary[str, _Share]()
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
-        domain = ".".join(host.rstrip(".").rsplit(".", 2)[-2:])
-        share = self._domains.setdefault(domain, _Share(self._limiter))
+        share = self._domains.setdefault(domain_of(host), _Share(self._limiter))
         return await trio.to_thread.run_sync(
             self._look_up,
             host,
@@ -61,6 +62,18 @@ class SystemResolver:
             abandon_on_cancel=True,
             limiter=share,  # type: ignore[arg-type]  # trio asks for these two methods, its stub for the class
         )
+
+
+def domain_of(host: str) -> str:
+    """The part of a name that one party runs, as far as that shows in it: ``b.example``, ``b.co.uk``.
+
+    Names within a network (``.local``, ``.internal``) are each of their own.
+    """
+    labels = host.rstrip(".").split(".")
+    if labels[-1] in ("local", "internal"):
+        return host
+    shared = len(labels[-1]) == 2 and labels[-2:-1] and labels[-2] in _SHARED
+    return ".".join(labels[-3 if shared else -2 :])
 
 
 class _Share:

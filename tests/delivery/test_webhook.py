@@ -14,7 +14,7 @@ from attrs import evolve
 from standardwebhooks import Webhook
 from trio.testing import wait_all_tasks_blocked
 
-from aq.delivery.connect import MAX_LOOKUPS, SystemResolver
+from aq.delivery.connect import MAX_LOOKUPS, SystemResolver, domain_of
 from aq.delivery.protocol import Delivery, WebhookRequest
 from aq.delivery.signing import Secret, SignatureError, verify
 from aq.delivery.transport import HttpxTransport
@@ -286,6 +286,22 @@ async def test_names_of_one_domain_that_are_looked_up_without_end_leave_room_for
         nursery.cancel_scope.cancel()
     answer.set()
     assert await resolver("x.hostile.example", 80) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("a.b.example.com", "example.com"),
+        ("example.com.", "example.com"),
+        ("a.example.co.uk", "example.co.uk"),
+        ("b.abc.io", "abc.io"),
+        ("co.uk", "co.uk"),
+        ("localhost", "localhost"),
+        ("a.ns.svc.cluster.local", "a.ns.svc.cluster.local"),
+    ],
+)
+def test_who_shares_a_domain(host: str, domain: str) -> None:
+    assert domain_of(host) == domain
 
 
 async def test_look_ups_are_bounded_and_can_be_abandoned() -> None:

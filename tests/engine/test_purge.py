@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import trio.testing
 from aq.actors.messages import Reply, Request
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine
-from aq.errors import NotFoundError, StorageFullError
+from aq.errors import NotFoundError, StorageCorruptError, StorageFullError, UnavailableError
 from aq.outcome import Outcome
 from aq.storage.answers import TaskFilter
 from aq.storage.changes import Change, Purge, PutQueue, Unit
@@ -370,3 +370,26 @@ async def test_the_sandbox_and_other_queues_are_not_purged(autojump_clock: objec
         await settled()
         with pytest.raises(NotFoundError):
             await engine.get(boxed.id, environment=Environment.TEST)
+
+
+async def test_who_waits_for_a_sweep_is_told_when_it_cannot_go_on(autojump_clock: object) -> None:
+    storage, told = Faulty(MemoryStorage()), list[str]()
+
+    async def ask(what: str, request: Callable[[str], Awaitable[object]]) -> None:
+        with pytest.raises(UnavailableError):
+            await request("q")
+        told.append(what)
+
+    async def damaged(units: Sequence[Unit]) -> None:
+        await trio.sleep(1)
+        raise StorageCorruptError("the store is damaged")
+
+    async with up(storage) as engine, trio.open_nursery() as nursery:
+        await engine.queues.create("q", paused=True)
+        await submit(engine)
+        await engine.queues.purge("q")
+        storage.before_commit = damaged
+        nursery.start_soon(ask, "purge", engine.queues.purge)
+        nursery.start_soon(ask, "deletion", engine.queues.delete)
+        await trio.sleep(10)
+        assert sorted(told) == ["deletion", "purge"]

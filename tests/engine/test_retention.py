@@ -12,9 +12,9 @@ from aq.engine import Engine
 from aq.errors import NotFoundError, StorageCorruptError, StorageFullError
 from aq.policy import QueuePolicy
 from aq.storage.answers import Applied, TaskFilter
-from aq.storage.changes import Change, Forget, Purge, Sweep, Unit
+from aq.storage.changes import Change, Forget, Purge, PutQueue, Sweep, Unit
 from aq.storage.memory import MemoryStorage
-from aq.task import Environment, NewTask, Status, Task
+from aq.task import Environment, NewTask, Queue, QueueKey, Status, Task
 from tests.engine.storages import Faulty
 from tests.engine.support import (
     BACK,
@@ -235,3 +235,32 @@ async def test_of_deleted_queues_nothing_is_left(autojump_clock: object) -> None
         assert not services.policies._known
         assert not root._idle_since
         assert not root._mailboxes
+
+
+class MadeMeanwhile(MemoryStorage):
+    """While it tells its queues, somebody does something."""
+
+    async def meanwhile(self) -> None: ...
+
+    async def queues(self, environment: Environment | None = None) -> Sequence[Queue]:
+        queues = await super().queues(environment)
+        await self.meanwhile()
+        return queues
+
+
+async def test_a_queue_that_is_made_during_a_round_keeps_its_policy(autojump_clock: object) -> None:
+    storage, key = MadeMeanwhile(), QueueKey(Environment.CALLBACK, "q")
+    async with up(storage, Receiver(lambda delivery: FAILURE)) as engine:
+        await trio.sleep(1)
+        await storage.commit([[PutQueue(Queue(key, QueuePolicy(), created_at=0))]], engine.clock.now())
+
+        async def make() -> None:
+            storage.meanwhile = MemoryStorage().aclose  # type: ignore[method-assign]
+            await engine.queues.create("q", max_retries=0)
+
+        storage.meanwhile = make  # type: ignore[method-assign]
+        await trio.sleep(janitor.EVERY)
+        assert await storage.queue(key) is None
+        task = await submit(engine)
+        await trio.sleep(0.5)
+        assert (await engine.get(task.id)).task.status is Status.FAILED

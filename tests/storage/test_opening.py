@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -24,6 +25,7 @@ from aq.storage.conformance.bench import MAIL, MINUTE, NOW, SANDBOX, Bench, entr
 from aq.storage.protocol import Traits
 from aq.storage.sqlite import open_sqlite, writer
 from aq.storage.sqlite.connection import StdlibConnection
+from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.schema import APPLICATION_ID, CHECKED_AT_OPEN, WAL_LIMIT, migrations
 from aq.task import Environment, FailureReason, Status, Task
 
@@ -519,3 +521,31 @@ async def test_other_programs_see_that_the_store_is_in_use(tmp_path: Path) -> No
         command = [sys.executable, "-c", PROBE, f"{path}-shm"]
         taken = await trio.run_process(command, check=False, capture_stderr=True)
         assert b"BlockingIOError" in taken.stderr
+
+
+def test_a_lock_that_cannot_be_written_loses_no_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a full disk, say: what it is there for, the lock and the mark, needs no space."""
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = str(tmp_path / "aq.db")
+    lock = StoreLock(path)
+    lock.sync_failed()
+    lock.release()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        lock = StoreLock(path)
+        assert lock.not_synced
+        lock.sync_failed()
+        lock.release()
+    lock = StoreLock(path)
+    assert lock.not_synced
+    lock.synced()
+    lock.release()
+    lock = StoreLock(path)
+    assert not lock.not_synced
+    lock.release()
+    assert "No space left" in caplog.text

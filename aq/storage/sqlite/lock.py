@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from typing import Final
 
 from aq.errors import StorageError
 
 _NOT_SYNCED: Final = b"a sync failed\n"
+_SIZE: Final = 64
+logger = logging.getLogger(__name__)
 
 
 class StoreLock:
@@ -22,19 +25,23 @@ class StoreLock:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path + ".lock"
         try:
-            self._descriptor = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(f"cannot open {path}: {error.strerror}") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             line, _, _ = os.read(self._descriptor, 20).partition(b"\n")
             holder = line.decode(errors="replace") or "unknown"
             os.close(self._descriptor)
             raise StorageError(
                 f"{path} is in use by process {holder}; one process at a time may open a SQLite store"
             ) from error
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StorageError(f"cannot lock {path}.lock: {error.strerror}") from error
         self.not_synced = _NOT_SYNCED in os.read(self._descriptor, 100)
         self._write()
 
@@ -47,9 +54,12 @@ class StoreLock:
         self._write()
 
     def _write(self) -> None:
+        """All at once, over what is there: neither a crash nor a full disk loses the mark."""
         text = f"{os.getpid()}\n".encode() + (_NOT_SYNCED if self.not_synced else b"")
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        try:
+            os.pwrite(self._descriptor, text.ljust(_SIZE, b"\n"), 0)
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", self._path, error.strerror)
 
     def release(self) -> None:
         """Idempotent."""

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from typing import Final
 
+from aq.errors import StorageError
+
 _HEADER: Final = struct.Struct(">8I")
 _FRAME: Final = struct.Struct(">4I8x")
 _MAGIC: Final = 0x377F0682
@@ -44,6 +46,10 @@ class LogIndex:
                 return _judge(header, _frames(log.fileno(), page_size, readable, header), readable)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StorageError(
+                f"cannot read the write-ahead log of {self._path}: {error.strerror}"
+            ) from error
 
     def close(self) -> None:
         """When no connection is open any more."""
