@@ -113,13 +113,14 @@ class DrainingError(UnavailableError):
 
 
 class QuarantinedError(UnavailableError):
-    """The queue's supervisor crashed too often; its tasks are kept, nothing runs until a restart."""
+    """The queue's supervisor crashed too often; its tasks are kept, nothing runs until it is resumed."""
 
     title = "Queue quarantined"
 
     def __init__(self, queue: str) -> None:
         super().__init__(
-            f"queue {queue!r} is quarantined after repeated crashes; its tasks are kept, see the log",
+            f"queue {queue!r} is quarantined after repeated crashes; its tasks are kept, see the log;"
+            " resume it, or restart the service, to try again",
             retry_after=30,
         )
 

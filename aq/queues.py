@@ -159,7 +159,8 @@ class Queues:
         return await self.update(name, environment=environment, paused=True)
 
     async def resume(self, name: str, *, environment: Environment = LIVE) -> Queue:
-        """The end of `pause`."""
+        """The end of `pause`, and of a quarantine: the queue gets a new life."""
+        self._root.release(QueueKey(environment, name))
         return await self.update(name, environment=environment, paused=False)
 
     async def delete(self, name: str, *, environment: Environment = LIVE) -> None:

@@ -1,17 +1,20 @@
 """The root supervisor: brings queue supervisors to life, lets them retire, and restarts those that crash.
 
 It is the only level that restarts. A queue whose supervisor crashes more often than the budget allows is
-quarantined: its tasks are kept, requests to it are refused, the other queues go on. A failing storage is
-not a matter of one queue: it ends the engine.
+quarantined: its tasks are kept, requests to it are refused, the other queues go on, until somebody releases
+it. A failing storage is not a matter of one queue: it ends the engine.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 
 import trio
 
+from aq.actors.attempts import SupervisorError
+from aq.actors.desk import owner
 from aq.actors.mailbox import Mailbox, MailboxClosedError
 from aq.actors.messages import Message, Request, Stop
 from aq.actors.patience import patiently
@@ -52,7 +55,9 @@ class Root:
                     if _has_work(queue):
                         self._reach(queue.key)
                 task_status.started()
-                await trio.sleep_forever()
+                await trio.sleep(math.inf)
+            if not self._stopping:
+                raise SupervisorError("the root supervisor was cancelled from within")
         finally:
             self._stopping = True
             self._services.feed.close()
@@ -81,6 +86,14 @@ class Root:
                 await trio.lowlevel.checkpoint()
             else:
                 return
+
+    def release(self, key: QueueKey) -> None:
+        """A new life for a queue that is quarantined, and for the callbacks that tell of its tasks."""
+        for one in [one for one in self.quarantined if owner(one) == key]:
+            self.quarantined.remove(one)
+            self._missed.discard(one)
+            del self._mailboxes[one]
+            self._reach(one)
 
     @property
     def supervisors(self) -> int:

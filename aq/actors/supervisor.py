@@ -21,7 +21,7 @@ import trio
 
 from aq.actors.agenda import Agenda
 from aq.actors.arrivals import Arrivals
-from aq.actors.attempts import Attempts
+from aq.actors.attempts import Attempts, SupervisorError
 from aq.actors.chores import Chores
 from aq.actors.chronicle import Chronicle
 from aq.actors.desk import Desk
@@ -85,7 +85,7 @@ class QueueSupervisor:
         self._chores = Chores(desk, self._record, self._arrivals)
         self._removal = Removal(desk)
         self._turn: list[Message] = []
-        self._stopping = False
+        self._stopping = self._served = False
         self._decided_at: Instant = 0
         """For which instant it was decided last what starts. What became due since is still to be seen."""
 
@@ -98,7 +98,10 @@ class QueueSupervisor:
                 self._attempts.nursery = self._chores.nursery = nursery
                 self._chores.resume()
                 await self._serve()
+                self._served = True
                 nursery.cancel_scope.cancel()
+            if not self._served:
+                raise SupervisorError("a runner has cancelled the supervisor that it runs under")
             await self._clear_up()
         finally:
             self._services.holds.unwatch(self._outbox.wake)

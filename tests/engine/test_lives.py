@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from random import Random
@@ -13,13 +13,18 @@ import pytest
 import trio
 import trio.testing
 
+from aq.actors.attempts import SupervisorError
+from aq.actors.services import Sizes
+from aq.delivery.protocol import Delivery
 from aq.engine import Engine
-from aq.errors import StorageError
+from aq.errors import QuarantinedError, StorageError
 from aq.opening import open_engine
+from aq.outcome import Outcome
 from aq.storage.memory import MemoryStorage
 from aq.storage.protocol import Storage
 from aq.storage.sqlite import open_sqlite
 from aq.task import NewTask, Status
+from tests.engine.storages import Faulty
 from tests.engine.support import FAILURE, SUCCESS, URL, Gate, Receiver, inline, submit, up, wait_for
 
 
@@ -194,3 +199,103 @@ async def test_after_the_end_no_attempt_goes_on(autojump_clock: object) -> None:
         assert len(gate.held) == 3 == await running(engine)
     assert not gate.held
     assert await running(engine) == 0
+
+
+# -- supervisors that are ended by others -------------------------------------------------------------------
+def scope_above(levels: int) -> trio.CancelScope:
+    """Of the nursery so many tasks above the one that asks."""
+    nursery = trio.lowlevel.current_task().parent_nursery
+    for _ in range(levels):
+        assert nursery is not None
+        nursery = nursery.parent_task.parent_nursery
+    assert nursery is not None
+    return nursery.cancel_scope
+
+
+async def cancels_its_supervisor() -> None:
+    scope_above(0).cancel()
+    await trio.lowlevel.checkpoint()
+
+
+async def cancels_and_returns() -> None:
+    scope_above(0).cancel()
+
+
+async def raises_a_cancellation_of_another_scope() -> None:
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await trio.lowlevel.checkpoint()
+        except trio.Cancelled as error:
+            stray = error
+    raise stray
+
+
+@pytest.mark.parametrize(
+    "misbehave", [cancels_its_supervisor, cancels_and_returns, raises_a_cancellation_of_another_scope]
+)
+async def test_a_runner_that_cancels_its_supervisor_stops_no_task(
+    misbehave: Callable[[], Awaitable[None]], autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver = Receiver(takes=1)
+
+    async def runner(delivery: Delivery) -> Outcome:
+        if delivery.queue.name == "bad" and delivery.attempt == 1:
+            await misbehave()
+        return await receiver(delivery)
+
+    async with up(runner=runner) as engine:
+        other = await submit(engine, "good")
+        tasks = [await submit(engine, "bad", delay=delay) for delay in (0, 0, 20)]
+        await wait_for(engine, [other, *tasks], 60)
+        assert not engine.quarantined
+        assert len((await engine.get(other.id)).attempts) == 1
+    assert "the supervisor of queue bad crashed" in caplog.text
+
+
+async def test_a_runner_that_cancels_everything_ends_the_engine_aloud(autojump_clock: object) -> None:
+    storage = MemoryStorage()
+
+    async def runner(delivery: Delivery) -> Outcome:
+        scope_above(1).cancel()
+        return SUCCESS
+
+    async def live() -> None:
+        async with up(storage, runner) as engine:
+            await engine.wait((await submit(engine)).id)
+
+    with pytest.raises(SupervisorError), trio.fail_after(60):
+        await live()
+    async with up(storage) as engine:
+        await trio.sleep(1)
+        assert (await engine.list(status=Status.COMPLETED)).total == 1
+
+
+async def test_a_quarantined_queue_lives_again_when_it_is_resumed_or_the_service_restarts(
+    autojump_clock: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Faulty(MemoryStorage())
+
+    def crash() -> None:
+        raise RuntimeError("planted")
+
+    async def quarantined(engine: Engine) -> None:
+        storage.before_read = crash
+        await trio.sleep(30)
+        assert engine.quarantined == ["bad"]
+        storage.before_read = lambda: None
+        with pytest.raises(QuarantinedError, match="resume it, or restart"):
+            await submit(engine, "bad")
+
+    async with up(storage, sizes=Sizes(window=1)) as engine:
+        tasks = [await submit(engine, "bad", delay=delay) for delay in (10, 10, 10, 100, 100, 100)]
+        await quarantined(engine)
+        await engine.queues.resume("bad")
+        assert not engine.quarantined
+        await wait_for(engine, tasks[:3], 1)
+        await submit(engine, "bad")
+        await trio.sleep(60)
+        await quarantined(engine)
+    async with up(storage) as engine:
+        await wait_for(engine, tasks, 1)
+        assert {len((await engine.get(task.id)).attempts) for task in tasks} == {1}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,8 +14,12 @@ from pathlib import Path
 import trio
 
 from aq.apikey import hash_key
+from aq.opening import open_engine
+from aq.server import Settings, serve
 from aq.storage import open_storage
 from aq.storage.changes import PutSetting
+from aq.task import Status
+from tests.engine.support import Gate, Receiver, submit_many
 from tests.server.serve_world import KEY, client, holding_target, running, serving
 
 DATABASE = "sqlite:///aq.db"
@@ -169,6 +175,27 @@ async def test_sigterm_refuses_writes_with_the_door_open_and_lets_attempts_finis
         shown = (await api.get(f"/v1/tasks/{task}")).json()
         assert shown["status"] == "completed"
         assert [attempt["status"] for attempt in shown["attempts"]] == ["success"]
+
+
+async def test_sigterm_while_it_opens_ends_it_in_good_order_and_loses_nothing(tmp_path: Path) -> None:
+    storage, said = f"sqlite:///{tmp_path}/aq.db", list[str]()
+    with trio.CancelScope() as life:
+        async with open_engine(storage, runner=Gate(), grace=0) as engine:
+            tasks = [*await submit_many(engine, 20), *await submit_many(engine, 20, delay=3_600)]
+            life.cancel()
+            await trio.sleep_forever()
+    before = signal.getsignal(signal.SIGTERM)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve, Settings(port=0, storage=storage, api_key=KEY), said.append)
+        while signal.getsignal(signal.SIGTERM) is before:
+            await trio.lowlevel.checkpoint()
+        assert not said
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+    async with open_engine(storage, runner=Receiver()) as engine:
+        for task in tasks[:20]:
+            assert (await engine.wait(task.id)).task.status is Status.COMPLETED
+        assert (await engine.list(status=Status.PENDING)).total == 20
 
 
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The store in one SQLite file (with its ``-wal``, ``-shm`` and ``.lock`` beside it).
 
     connection   the calls made to SQLite, and its errors by name
-    lock         one process at a time
+    lock         one process at a time        place      are the files still those that were opened?
     schema       is the file ours, of which version, whole? migrations
     statements   SQL that reads       bulk     SQL that writes     rows    domain values as rows, and back
     writer       the one connection that commits:   before   what it finds      tasks   how it writes them
@@ -44,6 +44,7 @@ from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.log import LogIndex
+from aq.storage.sqlite.place import require_writable
 from aq.storage.sqlite.readers import Hop, Readers
 from aq.storage.sqlite.schema import Check, renew_log, roll_back
 from aq.storage.sqlite.writer import Writer
@@ -75,6 +76,7 @@ def _open(path: str, connect: Connect, hop: Hop) -> SqliteStorage:
         raise StorageError(f"cannot open {path}: it is a directory; name a file in it")
     if not os.path.isdir(directory):
         raise StorageError(f"cannot open {path}: the directory {directory} does not exist; create it first")
+    require_writable(path)
     with ExitStack() as held:
         lock = StoreLock(path)
         held.callback(lock.release)

@@ -22,6 +22,10 @@ DAMAGE: Final = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 """Beginnings of the codes that mean the file is not what was written to it."""
 UNREADABLE: Final = (SqliteError, UnicodeDecodeError, msgspec.DecodeError)
 """What a call of SQLite raises, and what comes of a text that is not what was written."""
+RESTORE: Final = (
+    "keep a copy of it and of its -wal file, and restore a backup, or what sqlite3's .recover can read of it"
+)
+"""What to do about damage, for a person."""
 NOT_SYNCED: Final = ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC")
 """The kernel may have dropped what it could not write, and says so only once."""
 
@@ -30,10 +34,7 @@ def what_to_do(error: Exception) -> str:
     """For a person, behind an error that an opening ended with."""
     if isinstance(error, SqliteError) and not error.code.startswith((*DAMAGE, "SQLITE_ERROR")):
         return ""
-    return (
-        "; nothing was written to it. If it was a store: keep a copy of it and of its -wal file, and restore"
-        " a backup, or what sqlite3's .recover can read of it"
-    )
+    return f"; nothing was written to it. If it was a store: {RESTORE}"
 
 
 @define
@@ -41,6 +42,8 @@ class Health:
     """What has gone wrong for good with one opened store; shared by its threads."""
 
     damage: str | None = None
+    remedy: str = f"stop the service, {RESTORE}"
+    """What to do about the damage."""
     ended: str | None = None
     """Why nothing can be asked any more: a failed fsync, or the store is closed."""
     sync_failed: Callable[[], object] = lambda: None
@@ -53,7 +56,11 @@ class Health:
     def require_writable(self) -> None:
         self.require_open()
         if self.damage is not None:
-            raise StorageCorruptError(f"the store is damaged, nothing is written to it: {self.damage}")
+            raise self._damaged()
+
+    def _damaged(self) -> StorageCorruptError:
+        told = f"the store is damaged, nothing is written to it: {self.damage}; {self.remedy}"
+        return StorageCorruptError(told)
 
     def judge(self, error: SqliteError | UnicodeDecodeError | msgspec.DecodeError) -> AsyncQueueError:
         """The error to raise; what is for good is remembered."""
@@ -65,7 +72,7 @@ class Health:
             return StorageError(self.ended)
         if error.code.startswith(DAMAGE):
             self.damage = self.damage or str(error)
-            return StorageCorruptError(f"the store is damaged: {error}")
+            return self._damaged()
         if error.code == FULL:
             return StorageFullError("no space left on the device of the store", retry_after=5)
         return StorageUnavailableError(f"the store failed for now: {error}")

@@ -20,6 +20,7 @@ from aq.storage.sqlite import statements as sql
 from aq.storage.sqlite.before import Named, QueueRow, StoredBefore
 from aq.storage.sqlite.connection import Connect, Connection, SqliteError
 from aq.storage.sqlite.failures import FULL, UNREADABLE, Health
+from aq.storage.sqlite.place import PUT_BACK, Place
 from aq.storage.sqlite.rows import (
     ENVIRONMENT_RANK,
     claim_row,
@@ -60,6 +61,7 @@ class Writer:
         self._path = path
         self._connect = connect
         self._health = health
+        self._place = Place(path)
         self._db: Connection | None = None
         self._queues: dict[QueueKey, QueueRow] = {}
         self._next_queue_id = 1
@@ -77,6 +79,7 @@ class Writer:
         }
         self._next_queue_id = 1 + max((row.id for row in self._queues.values()), default=0)
         _, self._top_sequence, self._number = db.execute(sql.META)[0]
+        self._require_in_place()
         return db
 
     def close(self) -> None:
@@ -89,16 +92,25 @@ class Writer:
     def commit(self, units: Sequence[Unit], now: Instant) -> Sequence[Answer]:
         """Rules 1-10 of the protocol. After any error the connection is not trusted any more."""
         self._health.require_writable()
+        self._require_in_place()
         if self._doubt is not None and not self._doubt.is_of(units):
             self._doubt = None
         try:
-            return self._commit(units, now)
+            answers = self._commit(units, now)
+            self._require_in_place()  # what went into a file that is nobody's is not acknowledged
         except UNREADABLE as error:
             self.close()
             raise self._judged(error) from error
         except BaseException:
             self.close()
             raise
+        return answers
+
+    def _require_in_place(self) -> None:
+        if (lost := self._place.lost()) is not None:
+            if self._health.damage is None:
+                self._health.damage, self._health.remedy = lost, PUT_BACK
+            self._health.require_writable()
 
     def _judged(self, error: SqliteError | UnicodeDecodeError | msgspec.DecodeError) -> AsyncQueueError:
         judged = self._health.judge(error)
