@@ -58,21 +58,11 @@ class Janitor:
             policy = await policies.of(owner(queue.key))
             for change in _over_their_time(queue, policy, self._services.clock.now()):
                 await self._in_steps(change, queue.key)
-            await self._too_many(queue.key, policy.retention_max_tasks)
         await self._in_steps(Forget(self._services.clock.now(), STEP))
 
     async def _in_steps(self, change: Sweep | Purge | Forget, key: QueueKey | None = None) -> None:
         while True:
             if await self._step(change, key) < STEP:
-                return
-            await trio.sleep(PAUSE)
-
-    async def _too_many(self, key: QueueKey, most: int) -> None:
-        """Counted anew before each step: what was over its time is gone already."""
-        storage = self._services.storage
-        while (queue := await patiently(lambda: storage.queue(key))) is not None:
-            excess = queue.counts.completed + queue.counts.failed - most
-            if excess <= 0 or not await self._step(Sweep(key, min(excess, STEP)), key):
                 return
             await trio.sleep(PAUSE)
 
@@ -97,5 +87,7 @@ def _over_their_time(queue: Queue, policy: QueuePolicy, now: Instant) -> Iterato
     ):
         if number:
             yield Sweep(key, STEP, (status,), now - from_seconds(kept))
+    if counts.completed + counts.failed > policy.retention_max_tasks:
+        yield Sweep(key, STEP, stay=policy.retention_max_tasks)
     if key.environment is Environment.TEST and counts.pending:
         yield Purge(key, STEP, first_sequence_at(now - from_seconds(SANDBOX)) - 1)

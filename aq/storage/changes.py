@@ -71,12 +71,16 @@ class DropQueue:
 
 @frozen
 class Sweep:
-    """The tasks of a queue that finished first, in one of these states and before that instant, are gone."""
+    """The tasks of a queue that finished first, in one of these states and before that instant, are gone.
+
+    So many stay of all that are in these states.
+    """
 
     key: QueueKey
     limit: int
     statuses: tuple[Status, ...] = (Status.COMPLETED, Status.FAILED)
     finished_before: Instant | None = None
+    stay: int = 0
 
 
 @frozen

@@ -315,7 +315,11 @@ class Draft(Overlay):
                 if before is None or at < before:
                     found.append((at, sequence, task))
         found.sort(key=lambda one: one[:2])
-        self._remove_all((sequence, head) for _, sequence, head in found[: change.limit])
+        limit = change.limit
+        if change.stay:
+            counts = self._counts(key)
+            limit = max(0, min(limit, sum(counts[RANK[status]] for status in statuses) - change.stay))
+        self._remove_all((sequence, head) for _, sequence, head in found[:limit])
 
     def _purge(self, change: Purge) -> None:
         key, spared = change.key, change.spared

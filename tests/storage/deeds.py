@@ -212,7 +212,8 @@ class Deed:
     def sweep(self) -> list[Change]:
         statuses = self.random.choice([(Status.COMPLETED, Status.FAILED), (Status.FAILED,)])
         before = self.random.choice([None, self.now - SECOND])
-        return [Sweep(self.key(), self.random.choice([0, 1, 3, 100]), statuses, before)]
+        stay = self.random.choice([0, 0, 1, 2, 5])
+        return [Sweep(self.key(), self.random.choice([0, 1, 3, 100]), statuses, before, stay)]
 
     def purge(self) -> list[Change]:
         task = self.known(Status.PENDING)

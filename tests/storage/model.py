@@ -326,14 +326,14 @@ class _Unit:
 
     def sweep(self, change: Sweep) -> None:
         before = change.finished_before
-        victims = [
+        finished = [
             (task.finished_at or 0, task.id)
             for task in self.state.tasks.values()
-            if task.queue == change.key
-            and task.status in change.statuses
-            and (before is None or (task.finished_at or 0) < before)
+            if task.queue == change.key and task.status in change.statuses
         ]
-        self.remove_all([task_id for _, task_id in sorted(victims)[: change.limit]])
+        victims = sorted(one for one in finished if before is None or one[0] < before)
+        limit = max(0, min(change.limit, len(finished) - change.stay))
+        self.remove_all([task_id for _, task_id in victims[:limit]])
 
     def purge(self, change: Purge) -> None:
         victims = [
