@@ -60,6 +60,12 @@ class Weather:
     full: Sequence[tuple[float, float]] = ()
     """Spans, in Trio's time, in which there is no space left."""
 
+    @property
+    def is_full(self) -> bool:
+        """There is no space left now."""
+        now = trio.current_time()
+        return any(begin <= now < end for begin, end in self.full)
+
 
 DiskFactory: TypeAlias = Callable[[Random, Weather, Trace], Disk]
 
@@ -90,11 +96,6 @@ class MemoryDisk:
     def heal(self) -> None:
         self.weather = Weather()
 
-    @property
-    def is_full(self) -> bool:
-        now = trio.current_time()
-        return any(begin <= now < end for begin, end in self.weather.full)
-
 
 class SimulatedStorage(MemoryStorage):
     """One opening of a `MemoryDisk`. A commit under way is not cancelled; only a power cut ends it."""
@@ -120,7 +121,7 @@ class SimulatedStorage(MemoryStorage):
             await self._pause(takes)
             self._doubtful = None
             return answers
-        if self._disk.is_full:
+        if weather.is_full:
             await self._pause(takes)
             self._trace.fault("disk full")
             raise StorageFullError("there is no space left on the disk")

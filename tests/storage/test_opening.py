@@ -101,6 +101,15 @@ async def test_the_file_is_set_up_as_promised(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["aq.db", "aq.db.lock"]
 
 
+async def test_to_open_and_close_a_store_changes_no_byte_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "aq.db"
+    async with open_storage(url(path)) as storage:
+        await storage.commit([[PutSetting("a", "b")]], NOW)
+    before = path.read_bytes()
+    await open_and_close(path)
+    assert path.read_bytes() == before
+
+
 def _names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 

@@ -28,6 +28,8 @@ CHECKED_AT_OPEN: Final = 64 << 20
 """Bytes of file up to which it is checked before it is used; a larger one is checked while it is in use."""
 _OLDEST_SQLITE: Final = (3, 38, 0)
 _CACHE_KIB: Final = 32 << 10
+_INCREMENTAL: Final = 2
+"""What SQLite calls `PRAGMA auto_vacuum = INCREMENTAL`."""
 
 
 @frozen
@@ -59,7 +61,8 @@ def open_writer(path: str, connect: Connect) -> Connection:
     db = connect(path, read_only=False)
     try:
         version = _version(db, path)
-        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        if db.execute("PRAGMA auto_vacuum") != [(_INCREMENTAL,)]:  # saying it anew would be a commit
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
