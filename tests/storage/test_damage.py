@@ -231,3 +231,20 @@ async def test_a_commit_under_way_when_the_machine_stopped_is_no_damage(whole: W
             assert storage.damage is None
             assert await storage.audit() == []
             await storage.commit([[PutSetting("a", "1")]], NOW)
+
+
+async def test_rests_of_two_commits_under_way_are_no_damage(whole: Whole, tmp_path: Path) -> None:
+    """The first frame of one was lost with the power, then that of a shorter one written over its beginning."""
+    place, folder = (whole.folder / "aq.db-wal").stat().st_size, whole.folder
+    for number, size in enumerate((40 * PAGE, 1)):
+        at = shutil.copytree(folder, tmp_path / str(number))
+        async with open_storage(f"sqlite:///{at}/aq.db") as storage:
+            await storage.commit([[PutSetting("a", "x" * size)]], NOW)
+            folder = shutil.copytree(at, tmp_path / f"cut-{number}")
+        with (folder / "aq.db-wal").open("r+b") as log:
+            log.seek(place)
+            log.write(bytes(FRAME_HEADER + PAGE))
+    async with open_storage(f"sqlite:///{folder}/aq.db") as storage:
+        assert storage.damage is None
+        assert "a" not in await storage.settings()
+        assert await storage.audit() == []
