@@ -59,8 +59,8 @@ sim-mutants: $(STAMP) ## plant each known fault into the engine: the simulator m
 sim-hashes: $(STAMP) ## compare the hashes of SEEDS (50) worlds on PYTHONS="python3.11 python3.13" that have the dependencies
 	@$(BIN)/python -m tests.sim.hashes --seeds $(or $(SEEDS),50) $(addprefix --python ,$(or $(PYTHONS),$(BIN)/python))
 
-powercut: $(STAMP) ## cut the power under real SQLite 10,000 times (some minutes; CUTS=500 SEED=2)
-	@$(BIN)/python -m tests.powercut --cuts $(or $(CUTS),10000) --seed $(or $(SEED),1)
+powercut: $(STAMP) ## cut the power under real SQLite: CUTS (10,000) of the storage, WORLDS (1,000) of the engine, SEED (1)
+	@$(BIN)/python -m tests.powercut --cuts $(or $(CUTS),10000) --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),1)
 
 pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import trio
 
 from aq.delivery.signing import Secret
-from aq.errors import StorageError, StorageUnavailableError
+from aq.errors import AsyncQueueError, StorageError, StorageUnavailableError
 from aq.opening import open_engine
 from aq.sim.clients import Clients
 from aq.sim.clock import now, wall
@@ -75,9 +75,12 @@ class World:
         for host in self.mix.hosts:
             self._network.endpoints[host] = QUICK(self._random)
         await self._live(Life(), self._quiet)
-        async with self._disk.open() as storage:
-            self.observer.opening()
-            await self._survey(storage)
+        try:
+            async with self._disk.open() as storage:
+                self.observer.opening()
+                await self._survey(storage)
+        except AsyncQueueError as error:
+            self._judge_end(error)
 
     def at_rest(self) -> None:
         """Everybody waits for time to pass."""

@@ -1,6 +1,6 @@
 """Real SQLite under power cuts: a Python VFS is the disk, and the disk loses what was not synced.
 
-    python -m tests.powercut [--cuts N] [--seed N]
+    python -m tests.powercut [--cuts N] [--worlds N] [--seed N]
 
     connection   the storage's few calls, spoken to the SQLite of apsw
     platter      what a disk keeps of writes, truncations, new and deleted names when the power goes
@@ -9,7 +9,7 @@
     judge        a surviving disk is opened and looked through
     cuts         many cuts of one life, then another life on one of the disks that came out of it
     errors       failing syncs, writes, reads, and a full disk, then a cut
-    engine       the whole engine, its machine losing its power in the midst of it
+    disk         such machines as the disk of the simulated worlds of aq.sim: the whole engine
     faults       what somebody might break one day; each must be found
 
 The files of a machine lie in a directory of its own, and its shared memory is the real one: it is gone with

@@ -117,6 +117,20 @@ class Passing:
         self.db.close()
 
 
+class Doubtful(Passing):
+    """A commit is done, and where ``fails`` says so SQLite says that it failed."""
+
+    def __init__(self, db: Connection, reading: bool, fails: Callable[[], bool]) -> None:
+        super().__init__(db, reading)
+        self._fails = fails
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        rows = super().execute(sql, parameters)
+        if sql == "COMMIT" and not self.reading and self._fails():
+            raise SqliteError("SQLITE_IOERR_SHMMAP", "after the commit")
+        return rows
+
+
 @contextmanager
 def _errors() -> Iterator[None]:
     try:

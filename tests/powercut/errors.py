@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 import apsw
 from attrs import define, field
@@ -20,9 +20,9 @@ from aq.storage.answers import Answer
 from aq.storage.changes import Unit
 from aq.storage.protocol import Storage
 from aq.storage.sqlite import open_sqlite
-from aq.storage.sqlite.connection import Connection, Row, SqliteError
+from aq.storage.sqlite.connection import Connection
 from tests.engine.support import inline
-from tests.powercut.connection import Passing
+from tests.powercut.connection import Doubtful
 from tests.powercut.cuts import Tally
 from tests.powercut.judge import Violation, put, sound
 from tests.powercut.life import FIRST, small_sizes, varied
@@ -100,17 +100,14 @@ class Failing:
 
     def around(self, db: Connection, reading: bool) -> Connection:
         """Now and then a commit is done, and SQLite says that it failed."""
-        failing = self
 
-        class Doubtful(Passing):
-            def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-                rows = super().execute(sql, parameters)
-                if sql == "COMMIT" and not (reading or failing.quiet) and failing.random.random() < _FAILS:
-                    failing._error(apsw.SQLITE_IOERR_SHMMAP)
-                    raise SqliteError("SQLITE_IOERR_SHMMAP", "after the commit")
-                return rows
+        def fails() -> bool:
+            if self.quiet or self.random.random() >= _FAILS:
+                return False
+            self._error(apsw.SQLITE_IOERR_SHMMAP)
+            return True
 
-        return Doubtful(db, reading)
+        return Doubtful(db, reading, fails)
 
     @contextmanager
     def peace(self) -> Iterator[None]:

@@ -35,8 +35,10 @@ def told_too_early(machine: Machine) -> None:
             return super().execute(sql, parameters)
 
         def close(self) -> None:
-            pay()
-            super().close()
+            try:
+                pay()
+            finally:
+                super().close()
 
     def pay() -> None:
         while owed:

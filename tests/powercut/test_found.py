@@ -23,10 +23,9 @@ async def test_a_cut_while_a_file_becomes_a_store_is_undone_by_the_next_opening(
         if moment is not None and isinstance(moment.operation, Delete):
             raise NoPowerError
 
-    with running(Machine(tmp_path / STORE, plan=plan)) as machine:
-        with pytest.raises(StorageError):
-            async with open_sqlite(str(machine.path), connect=machine.connect, hop=inline):
-                pass
+    with running(Machine(tmp_path / STORE, plan=plan)) as machine, pytest.raises(StorageError):
+        async with open_sqlite(str(machine.path), connect=machine.connect, hop=inline):
+            pass
     files = {name: (tmp_path / name).read_bytes() for name in (STORE, JOURNAL)}
     assert all(files.values())
     async with sound(files, tmp_path / "next"):

@@ -234,7 +234,7 @@ async def test_a_commit_under_way_when_the_machine_stopped_is_no_damage(whole: W
 
 
 async def test_rests_of_two_commits_under_way_are_no_damage(whole: Whole, tmp_path: Path) -> None:
-    """The first frame of one was lost with the power, then that of a shorter one written over its beginning."""
+    """The first frame of one was lost with the power, then that of a shorter one written over it."""
     place, folder = (whole.folder / "aq.db-wal").stat().st_size, whole.folder
     for number, size in enumerate((40 * PAGE, 1)):
         at = shutil.copytree(folder, tmp_path / str(number))
