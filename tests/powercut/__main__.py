@@ -43,6 +43,8 @@ def main(cuts: int, worlds: int, seed: int, log: bool) -> None:
     except Violation as violation:
         click.echo(f"\n{violation}")
         sys.exit(1)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _cuts(cuts: int, first: int) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from click.testing import CliRunner
 from trio._core import _run
 
+from aq.errors import StorageCorruptError
 from aq.sim.__main__ import main
+from aq.sim.disk import MemoryDisk
 from aq.sim.simulate import simulate
+from aq.storage.protocol import Storage
 from tests.sim.hashes import HASH_SEEDS, differing, hashes
 
 SEEDS = range(300)
@@ -41,6 +46,28 @@ def test_a_seed_that_differs_or_is_missing_is_told() -> None:
     assert differing([same, same], range(1, 4)) == []
     assert differing([same, {**same, 2: "d"}], range(1, 4)) == [2]
     assert differing([{1: "a"}, {1: "a"}], range(1, 3)) == [2]
+
+
+class Broken(MemoryDisk):
+    """It cannot be opened any more when the faults are over."""
+
+    healed = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Storage]:
+        if self.healed:
+            raise StorageCorruptError("damaged")
+        async with super().open() as storage:
+            yield storage
+
+    def heal(self) -> None:
+        self.healed = True
+
+
+def test_a_disk_that_cannot_be_opened_is_a_violation() -> None:
+    told = [violation.told for violation in simulate(0, make_disk=Broken).violations]
+    assert len(told) == 2, "of the last life, and of the look at what it left"
+    assert all("damaged" in text for text in told)
 
 
 def test_trio_is_left_as_it_was() -> None:

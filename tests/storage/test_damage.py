@@ -234,17 +234,49 @@ async def test_a_commit_under_way_when_the_machine_stopped_is_no_damage(whole: W
 
 
 async def test_rests_of_two_commits_under_way_are_no_damage(whole: Whole, tmp_path: Path) -> None:
-    """The first frame of one was lost with the power, then that of a shorter one written over it."""
+    """The first frame of one was lost with the power, then that of a shorter one written over it.
+
+    By plain SQLite, which goes on where the log is readable to, as an earlier version of aq did.
+    """
     place, folder = (whole.folder / "aq.db-wal").stat().st_size, whole.folder
     for number, size in enumerate((40 * PAGE, 1)):
         at = shutil.copytree(folder, tmp_path / str(number))
-        async with open_storage(f"sqlite:///{at}/aq.db") as storage:
-            await storage.commit([[PutSetting("a", "x" * size)]], NOW)
-            folder = shutil.copytree(at, tmp_path / f"cut-{number}")
+        connection = sqlite3.connect(at / "aq.db", isolation_level=None)
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO settings VALUES ('a', ?)", ("x" * size,))
+        connection.execute("UPDATE meta SET commit_number = 0")
+        connection.execute("COMMIT")
+        folder = shutil.copytree(at, tmp_path / f"cut-{number}")
+        connection.close()
         with (folder / "aq.db-wal").open("r+b") as log:
             log.seek(place)
             log.write(bytes(FRAME_HEADER + PAGE))
     async with open_storage(f"sqlite:///{folder}/aq.db") as storage:
         assert storage.damage is None
         assert "a" not in await storage.settings()
+        assert await storage.audit() == []
+
+
+async def test_what_was_not_there_after_a_cut_does_not_come_back_after_the_next(
+    whole: Whole, tmp_path: Path
+) -> None:
+    """Of two commits that are cut the first pages are the same: the rest of one would go with the other."""
+    frame, one, other = FRAME_HEADER + PAGE, tmp_path / "one", tmp_path / "other"
+    place = (whole.folder / "aq.db-wal").stat().st_size
+    shutil.copytree(whole.folder, one)
+    async with open_storage(f"sqlite:///{one}/aq.db") as storage:
+        await storage.commit([[PutSetting("a", "1")]], NOW)
+        log = (one / "aq.db-wal").read_bytes()
+        shutil.copytree(one, other)
+    (other / "aq.db-wal").write_bytes(log[:place] + bytes(frame) + log[place + frame :])
+    async with open_storage(f"sqlite:///{other}/aq.db") as storage:
+        assert "a" not in await storage.settings()
+        before = (other / "aq.db-wal").read_bytes()
+        await storage.commit([[PutSetting("b", "1")]], NOW)
+        after = (other / "aq.db-wal").read_bytes()
+        cut = shutil.copytree(other, tmp_path / "cut")
+    (cut / "aq.db-wal").write_bytes(after[:-frame] + before[len(after) - frame :])  # its last page was lost
+    async with open_storage(f"sqlite:///{cut}/aq.db") as storage:
+        assert storage.damage is None
+        assert not {"a", "b"} & set(await storage.settings())
         assert await storage.audit() == []

@@ -46,7 +46,7 @@ from aq.storage.sqlite.lock import StoreLock
 from aq.storage.sqlite.log import LogIndex
 from aq.storage.sqlite.place import require_writable
 from aq.storage.sqlite.readers import Hop, Readers
-from aq.storage.sqlite.schema import Check, renew_log, roll_back
+from aq.storage.sqlite.schema import Check, begin_log_anew, renew_log, roll_back
 from aq.storage.sqlite.writer import Writer
 from aq.task import Environment, Queue, QueueKey, Task
 
@@ -118,7 +118,9 @@ def _looked_at(
                 if lock.not_synced:
                     renew_log(path, connect)
                     lock.synced()
-                writer.open()
+                db = writer.open()
+                if index.rest:
+                    begin_log_anew(db)
             check.go_on(path)
     except BaseException:
         writer.close()

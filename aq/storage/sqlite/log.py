@@ -5,6 +5,9 @@ of a commit that was under way. That is right for a crash: with synchronous=FULL
 commit, so behind the last good frame there is at most one commit that was under way; and behind that, where
 a crash came before, the rest of another one, which it has not overwritten. Each frame's checksum goes on from
 the one before it, so these do not hang together. Where more than one commit does, bytes have changed.
+
+Such a rest must not stay where the next commit is written: one that begins with the same pages would make the
+checksums of the rest right again, and cut in time it would bring back what was not there any more.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aq.errors import StorageError
@@ -34,6 +37,8 @@ class LogIndex:
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self.rest = False
+        """Whether `damage` has found a rest of commits that were cut."""
 
     def damage(self, page_size: int) -> str | None:
         """What is wrong with the log of a store that has just been read for the first time, or None."""
@@ -43,7 +48,9 @@ class LogIndex:
             with open(f"{self._path}-wal", "rb") as log:
                 header = log.read(_HEADER.size)
                 readable = int.from_bytes(os.pread(self._descriptor, 4, _READABLE), sys.byteorder)
-                return _judge(header, _frames(log.fileno(), page_size, readable, header), readable)
+                behind = list(_frames(log.fileno(), page_size, readable, header))
+                self.rest = bool(behind)
+                return _judge(header, behind, readable)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -58,14 +65,10 @@ class LogIndex:
             self._descriptor = None
 
 
-def _judge(header: bytes, behind: Iterator[tuple[int, bool]], readable: int) -> str | None:
+def _judge(header: bytes, behind: Sequence[tuple[int, bool]], readable: int) -> str | None:
     """``behind`` the last readable frame: of each frame of this log, as `_frames` gives them."""
     if not _is_header(header):
-        return (
-            "the write-ahead log has no readable header, and commits in it"
-            if any(True for _ in behind)
-            else None
-        )
+        return "the write-ahead log has no readable header, and commits in it" if behind else None
     commits = 0
     for commit, goes_on in behind:
         commits = (commits if goes_on else 0) + (commit > 0)

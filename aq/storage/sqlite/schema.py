@@ -102,6 +102,15 @@ def renew_log(path: str, connect: Connect) -> None:
         db.close()
 
 
+def begin_log_anew(db: Connection) -> None:
+    """Fold all of the log into the file: what is written to it from now on does not go with what was.
+
+    Raises SqliteError, also when another program reads the file for so long that this cannot be.
+    """
+    if db.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+        raise SqliteError("SQLITE_BUSY", "another program reads the file; it must end first")
+
+
 def _version(db: Connection, path: str) -> int:
     """The schema's version; 0 for a new file. Nothing is written to a file that is not ours."""
     library = db.execute("SELECT sqlite_version()")[0][0]
