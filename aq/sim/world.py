@@ -185,7 +185,8 @@ class World:
             return
         watched = self._watched
         failing = watched is not None and watched.failing_for >= GIVES_UP_AFTER
-        if isinstance(error, StorageError) and failing:
+        others = error.split(StorageError)[1] if isinstance(error, ExceptionGroup) else error
+        if (others is None or isinstance(others, StorageError)) and failing:
             self.trace.fault("gave up")
             return
         told = "".join(traceback.format_exception(error))

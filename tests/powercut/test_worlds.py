@@ -10,7 +10,7 @@ import pytest
 from tests.powercut.disk import simulated
 from tests.powercut.faults import FAULTS, Fault
 
-SEEDS = range(30)
+SEEDS = range(20)
 WITHIN = 30
 """Seeds within which a broken promise is found."""
 HITS = {
@@ -29,7 +29,7 @@ def test_every_promise_holds_in_worlds_whose_power_goes(tmp_path: Path) -> None:
 
 
 def test_a_seed_replays(tmp_path: Path) -> None:
-    for seed in SEEDS[:6]:
+    for seed in SEEDS[:4]:
         once, again = (simulated(seed, tmp_path / f"{seed}-{place}") for place in range(2))
         assert once == again
 

@@ -6,15 +6,18 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from random import Random
 
 import pytest
+from attrs import evolve
 from click.testing import CliRunner
 from trio._core import _run
 
 from aq.errors import StorageCorruptError
 from aq.sim.__main__ import main
-from aq.sim.disk import MemoryDisk
+from aq.sim.disk import MemoryDisk, Weather
 from aq.sim.simulate import simulate
+from aq.sim.trace import Trace
 from aq.storage.protocol import Storage
 from tests.sim.hashes import HASH_SEEDS, differing, hashes
 
@@ -68,6 +71,15 @@ def test_a_disk_that_cannot_be_opened_is_a_violation() -> None:
     told = [violation.told for violation in simulate(0, make_disk=Broken).violations]
     assert len(told) == 2, "of the last life, and of the look at what it left"
     assert all("damaged" in text for text in told)
+
+
+def test_an_engine_may_give_up_a_disk_that_fails_for_long() -> None:
+    def failing(random: Random, weather: Weather, trace: Trace) -> MemoryDisk:
+        return MemoryDisk(random, evolve(weather, fails=1), trace)
+
+    report = simulate(15, make_disk=failing)
+    assert not report.violations
+    assert report.faults["gave up"]
 
 
 def test_trio_is_left_as_it_was() -> None:
