@@ -22,7 +22,7 @@ from aq.task import FailureReason, Status
 from tests.engine.support import EPOCH, FAILURE, SUCCESS, Receiver, busy, submit, until_killed, up
 
 HOUR, A_DAY, A_YEAR = 3_600, 86_400, 31_536_000
-SEEDS = int(os.environ.get("AQ_TEST_SEEDS", "25"))
+SEEDS = int(os.environ.get("AQ_TEST_SEEDS", "12"))
 EVERY = 600
 """Seconds between the slots of each schedule of the seeded lives."""
 KEPT = 1_800

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from aq.errors import StorageCorruptError, StorageError
 from aq.storage import open_storage
 from aq.storage.changes import PutSetting
 from aq.storage.conformance.bench import MAIL, NOW, Bench
+from aq.storage.sqlite import open_sqlite
+from aq.storage.sqlite.connection import Row, StdlibConnection
 
 
 def moved(path: Path) -> None:
@@ -73,7 +76,24 @@ async def test_a_store_that_is_put_back_is_whole(tmp_path: Path) -> None:
     async with open_storage(f"sqlite:///{path}") as storage:
         assert await storage.task(task.id) is not None
         assert await storage.audit() == []
+        assert await storage.settings() == {}  # what came too late was not written
         await storage.commit([[PutSetting("a", "1")]], NOW)
+
+
+async def test_what_was_written_as_the_file_went_is_not_acknowledged(tmp_path: Path) -> None:
+    path, going = tmp_path / "aq.db", [False]
+
+    class Going(StdlibConnection):
+        def execute(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+            if sql == "COMMIT" and going.pop():
+                deleted(path)
+            return super().execute(sql, parameters)
+
+    async with open_sqlite(str(path), connect=Going) as storage:
+        await storage.commit([[PutSetting("a", "1")]], NOW)
+        going.append(True)
+        with pytest.raises(StorageCorruptError, match="was moved or deleted"):
+            await storage.commit([[PutSetting("b", "1")]], NOW)
 
 
 # -- permissions --------------------------------------------------------------------------------------------
