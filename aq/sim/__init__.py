@@ -9,9 +9,10 @@ For those who test an app on an engine (docs/testing.md):
 For those who work on the engine (docs/reliability.md), `simulate`, of:
 
     mix.py        what a seed's world is made of          world.py      lives of the engine, crash and restart
-    workload.py   what clients do                         disk.py       a disk with weather and power cuts
-    endpoints.py  temperaments                            watch.py      what goes on between engine and disk
-    observer.py, with starts, ends, rest, clients: judges by what is seen from outside; ledger.py remembers it
+    endpoints.py  temperaments                            disk.py       a disk with weather and power cuts
+    workload.py, with asking, requests, rhythms: what clients do
+    watch.py      what goes on between engine and disk    ledger.py     what was seen of it
+    observer.py, with starts, ends, comings, restarts, rest, clients: judges by what is seen from outside
     trace.py      everything that was seen, and its hash  planting.py   faults on purpose
 """
 

@@ -86,6 +86,8 @@ class Ledger:
         self.active: dict[QueueKey, dict[str, Row]] = defaultdict(dict)
         self.queues: dict[QueueKey, Queue] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.requests: dict[int, Ask] = {}
+        """Tasks that clients asked for, by the number in their payload."""
         self.inserted: dict[int, list[str]] = defaultdict(list)
         """By the number of the request: the tasks made for it."""
         self.batches: list[list[int]] = []

@@ -24,7 +24,7 @@ OPERATIONS: Final = (
     *("wait", "get", "list", "explain", "schedule", "run", "unschedule"),
 )
 STEPS: Final = ("commit", "committed", "read", "arrived", "left")
-"""What a crash may come with; the life of the engine counts them."""
+"""What a crash may come with; the life of the engine counts them. See `_cut_at_an_answer` too."""
 
 
 @frozen(kw_only=True)
@@ -101,7 +101,9 @@ def mixed(random: Random) -> Mix:
         sandbox=random.choice((0, 0, 0, 0.2)),
         changing=[name for name in CHANGES if random.random() < 0.5],
     )
-    return _crowded(mix) if random.random() < 0.1 else mix
+    if random.random() < 0.1:
+        mix = _crowded(mix)
+    return _cut_at_an_answer(mix, random) if random.random() < 0.2 else mix
 
 
 CHANGES: Final[Mapping[str, Sequence[Any]]] = {
@@ -140,6 +142,15 @@ def _crowded(mix: Mix) -> Mix:
         hosts={"https://one.example": "busy"},
         gap=max(mix.gap, 0.1),
     )
+
+
+def _cut_at_an_answer(mix: Mix, random: Random) -> Mix:
+    """What crashes does so as a client has just been told that something is done."""
+    lives = [
+        life if life.step is None else evolve(life, step="told", count=random.randint(1, 12), checkpoints=0)
+        for life in mix.lives
+    ]
+    return evolve(mix, lives=lives, operations={**mix.operations, "delete": 1, "purge": 1})
 
 
 def _lives(random: Random) -> list[Life]:

@@ -21,7 +21,8 @@ from aq.sim.disk import Disk, DiskFactory
 from aq.sim.endpoints import QUICK, TEMPERAMENTS
 from aq.sim.mix import Life, Mix
 from aq.sim.network import Arrival, SimulatedNetwork
-from aq.sim.observer import Observer, Survey
+from aq.sim.observer import Observer
+from aq.sim.restarts import Survey
 from aq.sim.trace import Trace
 from aq.sim.watch import Watched
 from aq.sim.workload import Workload
@@ -52,7 +53,9 @@ class World:
         self._random = Random(seed * 8 + 1)  # noqa: S311  # a world that can be seen again
         self._disk: Disk = make_disk(Random(seed * 8 + 2), mix.weather, trace)  # noqa: S311
         self._clients = Clients(self.observer.ledger, self.observer.verdict, trace)
-        self._workload = Workload(mix, self._random, self.observer, self._clients)
+        self._workload = Workload(
+            mix, self._random, self.observer, self._clients, partial(self._reached, "told")
+        )
         self._network = SimulatedNetwork(began=self._arrived, ended=self._left)
         self._watched: Watched | None = None
         self._doubtful: list[Unit] = []
@@ -208,7 +211,7 @@ class World:
                 await trio.sleep(0.1)
             else:
                 break
-        self.observer.survey(found, self._doubtful)
+        self.observer.restarts.survey(found, self._doubtful)
         self._doubtful = []
         for text in wrong:
             self.observer.verdict.broken("counts are true", text)

@@ -140,6 +140,7 @@ ENDING: Final = [
         where="aq.delivery.webhook:judge",
         fault=without_a_wish,
         promises=("backoff", "hold"),
+        first=10,
     ),
     Mutant(
         name="a redirect completes",
@@ -147,7 +148,7 @@ ENDING: Final = [
         where="aq.delivery.webhook:judge",
         fault=a_redirect_will_do,
         promises=("as it went",),
-        first=15,
+        first=20,
     ),
     Mutant(
         name="gone and retried",
@@ -162,6 +163,7 @@ ENDING: Final = [
         where="aq.actors.attempts:run_attempt",
         fault=without_a_deadline,
         promises=("late",),
+        first=25,
     ),
     Mutant(
         name="a slot leaked",
@@ -169,6 +171,7 @@ ENDING: Final = [
         where="aq.actors.attempts:Attempts.conclude",
         fault=leaking,
         promises=("late", "everything ends"),
+        first=35,
     ),
     Mutant(
         name="off the record",
@@ -197,7 +200,6 @@ ENDING: Final = [
         where="aq.lifecycle:revived",
         fault=without_its_limit,
         promises=("expiry",),
-        first=30,
     ),
     Mutant(
         name="a callback told twice",

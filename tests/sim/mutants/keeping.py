@@ -129,6 +129,16 @@ def though_it_runs(remove: Any) -> Any:
     return removed
 
 
+def answered_before_its_mark(change: Any) -> Any:
+    def early(self: Any, *, first: Any = None, **how: Any) -> None:
+        if first is not None and how.get("clearing") is not None and self.queue is not None:
+            first(Applied())
+            first = None
+        change(self, first=first, **how)
+
+    return early
+
+
 def waiting_or_not(over: Any) -> Any:
     def swept(queue: Any, policy: Any, now: int) -> Any:
         through = first_sequence_at(now - from_seconds(policy.retention_completed)) - 1
@@ -291,6 +301,14 @@ KEEPING: Final = [
         promises=(DURABLE,),
     ),
     Mutant(
+        name="a purge before its mark",
+        slip="a purge is answered before its mark is durable",
+        where="aq.actors.record:QueueRecord.change",
+        fault=answered_before_its_mark,
+        promises=("no start after a purge", "no end after a purge"),
+        quick=False,
+    ),
+    Mutant(
         name="retention of what waits",
         slip="the janitor deletes pending tasks by their age",
         where="aq.actors.janitor:_over_their_time",
@@ -339,7 +357,7 @@ KEEPING: Final = [
         where="aq.actors.outbox:Outbox.put",
         fault=claimed_apart,
         promises=CLAIMS,
-        first=20,
+        first=15,
     ),
     Mutant(
         name="a claim of anything",
@@ -347,6 +365,7 @@ KEEPING: Final = [
         where="aq.actors.claims:fingerprint",
         fault=whatever_was_asked,
         promises=CLAIMS,
+        first=15,
     ),
     Mutant(
         name="a slot fired twice",

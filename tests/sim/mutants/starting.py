@@ -186,6 +186,7 @@ STARTING: Final = [
         where="aq.actors.holds:Holds.hold",
         fault=nothing,
         promises=("hold",),
+        first=20,
     ),
     Mutant(
         name="no probe",
@@ -193,7 +194,7 @@ STARTING: Final = [
         where="aq.actors.holds:Holds.starting",
         fault=nothing,
         promises=("one probe",),
-        first=25,
+        first=20,
     ),
     Mutant(
         name="expired and started",
@@ -202,7 +203,6 @@ STARTING: Final = [
         fault=without_expiry,
         also=(("aq.actors.expiry:Expiry.run", nothing_done),),
         promises=("no start after expiry",),
-        first=40,
     ),
     Mutant(
         name="sent before its start",
@@ -240,7 +240,6 @@ STARTING: Final = [
         where="aq.actors.chores:Chores.resume",
         fault=nothing,
         promises=("everything ends",),
-        first=15,
     ),
     Mutant(
         name="a bulk retry not gone on with",
@@ -248,7 +247,6 @@ STARTING: Final = [
         where="aq.actors.chores:Chores.resume",
         fault=but_the_retry,
         promises=("everything ends",),
-        first=15,
     ),
     Mutant(
         name="expiry forgotten",
@@ -263,7 +261,7 @@ STARTING: Final = [
         where="aq.actors.desk:Desk.note_expiry",
         fault=nothing,
         promises=("late",),
-        first=15,
+        first=10,
     ),
     Mutant(
         name="a key out of order",
