@@ -86,6 +86,8 @@ class Ledger:
         self.active: dict[QueueKey, dict[str, Row]] = defaultdict(dict)
         self.queues: dict[QueueKey, Queue] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.put_off: dict[str, Instant] = {}
+        """When a slot was refused last, say because its queue was being deleted: it is tried again later."""
         self.requests: dict[int, Ask] = {}
         """Tasks that clients asked for, by the number in their payload."""
         self.inserted: dict[int, list[str]] = defaultdict(list)

@@ -84,6 +84,9 @@ class Observer:
                     self.comings.went(task_id)
             elif isinstance(answer, Refused):
                 self.starts.refused(unit)
+                self.ledger.put_off.update(
+                    (change.schedule.id, current()) for change in unit if isinstance(change, PutSchedule)
+                )
         self.trace.say("commit", *(_told(unit, answer) for unit, answer in zip(units, answers, strict=True)))
 
     def _insert(self, change: Insert, unit: Sequence[Any], answer: Applied) -> None:

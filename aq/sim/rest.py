@@ -14,6 +14,8 @@ from aq.sim.starts import Starts
 from aq.sim.verdict import FUZZ, Verdict
 from aq.task import Environment, QueueKey, Status
 
+PUT_OFF = 31 * SECOND
+"""After so long a slot that was refused is tried again."""
 MARGIN = 1e-3
 """Tokens that may be missing for the last one, by the rounding of the bucket."""
 
@@ -83,7 +85,9 @@ class Rest:
         for schedule in self.ledger.schedules.values():
             every = (schedule.every or 1) * SECOND
             settled = max(schedule.last_slot or 0, schedule.from_at)
-            if not schedule.paused and self._slot_after(schedule.from_at, every, settled) + FUZZ < now:
+            if schedule.paused or now < self.ledger.put_off.get(schedule.id, -PUT_OFF) + PUT_OFF:
+                continue
+            if self._slot_after(schedule.from_at, every, settled) + FUZZ < now:
                 self._late(f"{schedule.id} has passed over a slot after {settled}")
 
     def _slot_after(self, start: int, every: int, settled: int) -> int:
