@@ -17,6 +17,8 @@ from attrs import field, frozen
 
 from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
+from aq.api.lane import Lane
+from aq.api.limits import RateLimits
 from aq.clock import ServiceClock
 from aq.engine import Engine
 from aq.errors import AsyncQueueError
@@ -45,6 +47,7 @@ class Settings:
     allow: tuple[str, ...] = ()
     grace: float = 8
     max_attempts: int = 1_000
+    lane: bool = True
     api_key: str | None = field(default=None, repr=False)
     signing_secret: str | None = field(default=None, repr=False)
 
@@ -68,8 +71,10 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             grace=0,  # by then they had it, with the listeners open
         ) as engine:
             made = await _first_key(engine, settings)
-            app = create_app(engine, dev=settings.dev)
-            async with open_front(app, listeners, max_connections=connections):
+            limits = RateLimits(engine.clock)
+            app = create_app(engine, limits=limits, dev=settings.dev)
+            lane = Lane(engine, limits) if settings.lane else None
+            async with open_front(app, listeners, lane=lane, max_connections=connections):
                 say(_greeting(settings, _url(listeners), made))
                 await _run(engine, told, settings.grace)
 

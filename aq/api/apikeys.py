@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import frozen
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 
 from aq.api import views
@@ -52,7 +52,9 @@ class ApiKeyRoutes:
         refusals = _refusals(grant(), new)
         if refusals:
             raise ForbiddenError("; ".join(refusals))
-        done = await self.engine.keys.make(new, asking=grant().environment, idempotency_key=idempotency_key())
+        done = await self.engine.keys.make(
+            new, asking=grant().environment, idempotency_key=idempotency_key(request.headers)
+        )
         key, text = done.value
         body = _view(key) if text is None else {**_view(key), "key": text}
         location = f"/v1/apikeys/{key.id}"

@@ -13,6 +13,7 @@ from aq.api.docs import DocsRoutes
 from aq.api.events import EventRoutes
 from aq.api.framing import MAX_BODY_BYTES
 from aq.api.health import HealthRoutes
+from aq.api.limits import RateLimits
 from aq.api.problems import handle_errors
 from aq.api.queues import QueueRoutes
 from aq.api.receiver import ReceiverRoutes
@@ -25,15 +26,24 @@ from aq.engine import Engine
 BODY_SECONDS = 30
 
 
-def create_app(engine: Engine, *, dev: bool = False, wall: Callable[[], float] = time.time) -> QuartTrio:
-    """The HTTP API of a running engine. ``dev`` adds ``/dev/receiver``, which asks ``wall`` for the time."""
+def create_app(
+    engine: Engine,
+    *,
+    limits: RateLimits | None = None,
+    dev: bool = False,
+    wall: Callable[[], float] = time.time,
+) -> QuartTrio:
+    """The HTTP API of a running engine. ``dev`` adds ``/dev/receiver``, which asks ``wall`` for the time.
+
+    ``limits`` are given where a lane in front of the app counts with them too.
+    """
     app = QuartTrio("aq", static_folder=None, template_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.merge_slashes = False
     identify_requests(app)
-    require_keys(app, engine.keys, engine.clock)
+    require_keys(app, engine.keys, limits or RateLimits(engine.clock))
     take_paths_as_they_are(app)
     handle_errors(app)
     TaskRoutes(engine).mount(app)

@@ -13,12 +13,11 @@ from typing import Final
 import trio
 from quart import Request, Response, g, request
 from quart_trio import QuartTrio
-from werkzeug.datastructures import Headers
 
 from aq.api.limits import RateLimits
 from aq.api.problems import UnauthorizedError
+from aq.api.requests import Headers
 from aq.apikey import Scope
-from aq.clock import ServiceClock
 from aq.errors import AsyncQueueError
 from aq.keys import Grant, Keyring
 from aq.task import Environment
@@ -49,27 +48,26 @@ class ScopeError(UnauthorizedError):
         super().__init__(f"this needs a key with the scope {scope}", challenge=challenge)
 
 
-def require_keys(app: QuartTrio, keys: Keyring, clock: ServiceClock) -> None:
+def require_keys(app: QuartTrio, keys: Keyring, limits: RateLimits) -> None:
     """Only with a valid key does a request reach a route, open ones apart.
 
     401 without one, also for what is unknown under ``/v1``; 429 beyond the key's limit, 403 without the
     route's scope. Every answer to a key with a limit has the ``X-RateLimit-`` headers.
     """
-    limits = RateLimits(clock)
 
     @app.before_request
     async def check() -> None:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is slow
         if _is_open(asked):
             return
-        g.grant = grant = _presented_grant(keys, asked.headers)
+        g.grant = grant = presented_grant(keys, asked.headers)
         standing = limits.take(grant)
         if standing is not None:
             g.standing = standing
             standing.check()
         scope = _needed_scope(asked)
-        if scope is not None and scope not in grant.scopes:
-            raise ScopeError(scope)
+        if scope is not None:
+            check_scope(grant, scope)
 
     @app.after_request
     async def tell(response: Response) -> Response:
@@ -97,8 +95,7 @@ def may_see(queue_name: str) -> bool:
 
 def require_queue(name: str) -> None:
     """For what names a queue to write to. Raises ForbiddenError when it is none of the key's."""
-    if not may_see(name):
-        raise ForbiddenError(f"this key is not for the queue {name}")
+    check_queue(grant(), name)
 
 
 @contextmanager
@@ -135,15 +132,9 @@ def scope_of(route: str, method: str) -> Scope:
     return Scope.READ if method in ("GET", "HEAD") else Scope.WRITE
 
 
-# -- within -------------------------------------------------------------------------------------------------
-def _is_open(asked: Request) -> bool:
-    endpoint = asked.endpoint
-    if endpoint is None:  # no such route, or not with this method
-        return not f"{asked.path}/".startswith("/v1/")
-    return endpoint in OPEN_ENDPOINTS
-
-
-def _presented_grant(keys: Keyring, headers: Headers) -> Grant:
+# -- for every door -----------------------------------------------------------------------------------------
+def presented_grant(keys: Keyring, headers: Headers) -> Grant:
+    """What the request's key may do. Raises UnauthorizedError."""
     key = _presented(headers)
     if key is None:
         raise UnauthorizedError(
@@ -156,15 +147,35 @@ def _presented_grant(keys: Keyring, headers: Headers) -> Grant:
     return found
 
 
+def check_scope(grant: Grant, scope: Scope) -> None:
+    """Raises ScopeError."""
+    if scope not in grant.scopes:
+        raise ScopeError(scope)
+
+
+def check_queue(grant: Grant, name: str) -> None:
+    """Raises ForbiddenError when a queue is none of the key's."""
+    if not grant.allows_queue(name):
+        raise ForbiddenError(f"this key is not for the queue {name}")
+
+
+# -- within -------------------------------------------------------------------------------------------------
+def _is_open(asked: Request) -> bool:
+    endpoint = asked.endpoint
+    if endpoint is None:  # no such route, or not with this method
+        return not f"{asked.path}/".startswith("/v1/")
+    return endpoint in OPEN_ENDPOINTS
+
+
 def _not_valid() -> UnauthorizedError:
     return UnauthorizedError("this API key is not valid", challenge=_CHALLENGE + ', error="invalid_token"')
 
 
 def _presented(headers: Headers) -> str | None:
-    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return headers.get("X-API-Key")
+    return next(iter(headers.getlist("x-api-key")), None)
 
 
 def _needed_scope(asked: Request) -> Scope | None:

@@ -16,8 +16,11 @@ from attrs import frozen
 from quart import request
 
 from aq.api.problems import MediaTypeError, NotJsonError
+from aq.api.requests import Headers
 
 _MOST_DIGITS: Final = 4_000
+_USUAL: Final = frozenset({"application/json", "application/json; charset=utf-8"})
+_TEXTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 @frozen
@@ -29,7 +32,7 @@ class JsonObject:
 
     def text_of(self, name: str) -> bytes:
         """One member's value, byte for byte as it was sent."""
-        return bytes(msgspec.json.decode(self.text, type=dict[str, msgspec.Raw])[name])
+        return bytes(_TEXTS.decode(self.text)[name])
 
     def objects(self, name: str) -> list[JsonObject]:
         """The items of a member that is a list of objects."""
@@ -41,8 +44,18 @@ class JsonObject:
 
 async def read_object() -> JsonObject:
     """The request's body. Raises MediaTypeError (415), NotJsonError (400) or Quart's 413."""
-    _check_media_type()
-    text = await request.get_data(cache=False, as_text=False, parse_form_data=False)
+    if not is_usual(request.headers):
+        _check_media_type()
+    return parse_object(await request.get_data(cache=False, as_text=False, parse_form_data=False))
+
+
+def is_usual(headers: Headers) -> bool:
+    """Whether a body is declared as plain JSON in the way in which nearly all are."""
+    return headers.get("content-type", "") in _USUAL and not headers.getlist("content-encoding")
+
+
+def parse_object(text: bytes) -> JsonObject:
+    """A decoded body. Raises NotJsonError (400)."""
     values = parse_strictly(text)
     if not isinstance(values, dict):
         raise NotJsonError("the body must be a JSON object: {…}")
@@ -77,10 +90,7 @@ def parse_strictly(text: bytes) -> Any:
 
 
 def _check_media_type() -> None:
-    headers = request.headers
-    if headers.get("Content-Type") == "application/json" and "Content-Encoding" not in headers:
-        return  # nearly always
-    encoding = headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise MediaTypeError("send the body as it is, without Content-Encoding")
     kind = request.mimetype

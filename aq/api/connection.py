@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final
 
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
+from aq.api.answer import Answer
 from aq.api.framing import Refusal
 from aq.api.problems import CONTENT_TYPE, problem
 from aq.api.requests import new_request_id
 from aq.api.room import Room
-from aq.api.wire import RequestReader
+from aq.api.wire import Request, RequestReader
 
 SILENT_SECONDS: Final = 10
 """In mid-request a client may be silent for so long."""
@@ -52,6 +52,7 @@ class Connection:
         self._in_flight = 0
         """The size of the request that is being answered."""
         self._reader = RequestReader()
+        self._given_back: Request | None = None
         self.over = trio.CancelScope()
         """Cancelled when there is nothing left to serve: Hypercorn would wait for a timer of its own."""
         self._receiving = trio.CancelScope()
@@ -78,16 +79,17 @@ class Connection:
         try:
             await self._app(scope, receive, send, spawn, call)
         finally:
-            self._in_flight = 0
-            self._answered.set()
-            self._hold()
-            self._waiting_since = trio.current_time()
-            self._receiving.deadline = self._deadline()
-            self._end_if_over()
+            self._done()
 
     # -- Hypercorn's side: a stream -------------------------------------------------------------------------
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """One whole request, whatever its size; ``b""`` when the client has closed."""
+        request = self._given_back or await self.next_request()
+        self._given_back = None
+        return b"" if request is None else request.plain
+
+    async def next_request(self) -> Request | None:
+        """None when the client has closed. Raises ClosedResourceError or BrokenResourceError at the end."""
         try:
             return await self._next_request()
         except Refusal as refusal:
@@ -118,6 +120,20 @@ class Connection:
         self._stop_reading()
         await trio.lowlevel.checkpoint()
 
+    # -- the lane's side ------------------------------------------------------------------------------------
+    async def answer(self, data: bytes, *, last: bool) -> None:
+        """The whole answer to the request that was given out. Raises BrokenResourceError as `send_all`."""
+        try:
+            await self.send_all(data)
+            if last:
+                await self.send_eof()
+        finally:
+            self._done()
+
+    def give_back(self, request: Request) -> None:
+        """It was not answered: Hypercorn gets it first."""
+        self._given_back = request
+
     # -- the front's side -----------------------------------------------------------------------------------
     def end_soon(self) -> None:
         """Read no further request; end at once, or when the answer that is in flight has been sent."""
@@ -139,13 +155,13 @@ class Connection:
         await self._refuse(Refusal(status, detail))
 
     # -- within ---------------------------------------------------------------------------------------------
-    async def _next_request(self) -> bytes:
+    async def _next_request(self) -> Request | None:
         while True:
             if self._answered.is_set():
                 request = self._reader.next_request()
                 if request is not None:
                     self._answered = trio.Event()
-                    self._in_flight = len(request)
+                    self._in_flight = request.size
                     self._hold()
                     return request
                 if self._reader.wants_continue:
@@ -153,7 +169,15 @@ class Connection:
                     await self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
             if not await self._receive():
                 await self._end()
-                return b""
+                return None
+
+    def _done(self) -> None:
+        self._in_flight = 0
+        self._answered.set()
+        self._hold()
+        self._waiting_since = trio.current_time()
+        self._receiving.deadline = self._deadline()
+        self._end_if_over()
 
     def _end_if_over(self) -> None:
         if self._ended and self._answered.is_set():
@@ -228,17 +252,12 @@ class Connection:
         self._hold()
         phrase = HTTPStatus(refusal.status).phrase
         body = problem(refusal.status, phrase, refusal.detail)
-        retry = "retry-after: 1\r\n" if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE else ""
-        head = (
-            f"HTTP/1.1 {refusal.status} {phrase}\r\n"
-            f"content-type: {CONTENT_TYPE}\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"date: {formatdate(usegmt=True)}\r\n"
-            f"x-request-id: {new_request_id()}\r\n"
-            f"{retry}connection: close\r\n\r\n"
-        )
+        headers = {"Content-Type": CONTENT_TYPE, "X-Request-Id": new_request_id()}
+        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = "1"
+        answer = Answer(refusal.status, headers, body)
         try:
-            await self._send(head.encode("ascii") + (b"" if head_only else body))
+            await self._send(answer.head(last=True) + (b"" if head_only else body))
             await self.stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it has gone: nobody to tell

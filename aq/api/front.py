@@ -1,4 +1,5 @@
-"""The door: accepts connections, gives each to Hypercorn behind a `Connection`, and closes in good order.
+"""The door: accepts connections, gives each to the lane and to Hypercorn behind a `Connection`, and closes
+in good order.
 
 The few lines of Hypercorn's own ``worker_serve`` (lifespan, then one ``TCPServer`` per connection) are
 repeated here so that the order of a shutdown is ours: the listeners stay open while the engine drains.
@@ -24,6 +25,7 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
 from aq.api.connection import SEND_SECONDS, Connection
 from aq.api.framing import MAX_BODY_BYTES
+from aq.api.lane import Lane
 from aq.api.room import MAX_HELD_BYTES, Room
 from aq.api.wire import MAX_HEAD_BYTES
 
@@ -49,6 +51,7 @@ async def open_front(
     app: ASGIFramework,
     listeners: Sequence[trio.SocketListener],
     *,
+    lane: Lane | None = None,
     max_connections: int = MAX_CONNECTIONS,
     max_held_bytes: int = MAX_HELD_BYTES,
 ) -> AsyncIterator[Front]:
@@ -60,7 +63,7 @@ async def open_front(
     config = _config()
     context = WorkerContext(None)
     async with _lifespan(app, config) as state, trio.open_nursery() as connections:
-        front = Front(app, config, context, state, max_connections, Room(max_held_bytes))
+        front = Front(app, lane, config, context, state, max_connections, Room(max_held_bytes))
         try:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, front.serve, handler_nursery=connections)
@@ -84,6 +87,7 @@ class Front:
     def __init__(
         self,
         app: ASGIFramework,
+        lane: Lane | None,
         config: Config,
         context: WorkerContext,
         state: LifespanState,
@@ -91,6 +95,7 @@ class Front:
         room: Room,
     ) -> None:
         self._app = ASGIWrapper(app)
+        self._lane = lane
         self._config = config
         self._context = context
         self._state = state
@@ -135,6 +140,8 @@ class Front:
             await connection.refuse(503, "too many connections are open")
             return
         with connection.over:
+            if self._lane is not None and not await self._lane.serve(connection):
+                return
             state = ConnectionState(self._state)
             await TCPServer(connection.app, self._config, self._context, state, connection).run()  # type: ignore[arg-type]  # it asks for an SSLStream and uses these five methods
 
@@ -152,6 +159,7 @@ class Front:
         """Cut every connection, also one whose client takes nothing of its answer."""
         with trio.CancelScope(shield=True):
             for connection in list(self.open):
+                connection.over.cancel()
                 await trio.aclose_forcefully(connection.stream)
 
 

@@ -17,6 +17,7 @@ from quart import Response, g, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from aq.api.answer import Answer
 from aq.errors import AsyncQueueError, UnavailableError, ValidationError
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -59,14 +60,17 @@ def problem(status: int, title: str, detail: str, **members: object) -> bytes:
 
 def handle_errors(app: QuartTrio) -> None:
     """Every error of the app, expected or not, becomes a problem document."""
-    app.register_error_handler(AsyncQueueError, _told)
+    app.register_error_handler(AsyncQueueError, _failed)
     app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, _failed)
 
 
-async def _told(error: AsyncQueueError) -> Response:
-    if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await _unexpected(error)
+def answer_to(error: Exception, request_id: str, method: str, path: str) -> Answer:
+    """The answer to a request that ended so; of an error that nobody expects the log has the cause."""
+    if not isinstance(error, AsyncQueueError) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("request %s failed: %s %r", request_id, method, path, exc_info=error)
+        detail = f"the service failed; its log has the cause under request id {request_id}"
+        return _answer(problem(500, AsyncQueueError.title, detail), 500, {})
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
     if isinstance(error, ValidationError):
@@ -78,24 +82,22 @@ async def _told(error: AsyncQueueError) -> Response:
     return _answer(problem(error.status, error.title, str(error), **members), error.status, headers)
 
 
+async def _failed(error: Exception) -> Response:
+    return answer_to(error, g.request_id, request.method, request.path).response()
+
+
 async def _of_http(error: HTTPException) -> Response:
     """What Quart itself refuses: unknown routes and methods, large and slow bodies, odd hosts."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await _unexpected(error)
+        return await _failed(error)
     phrase = HTTPStatus(status).phrase
     headers = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-    return _answer(problem(status, phrase, _EXPLAINED.get(status, phrase)), status, headers)
+    return _answer(problem(status, phrase, _EXPLAINED.get(status, phrase)), status, headers).response()
 
 
-async def _unexpected(error: Exception) -> Response:
-    logger.error("request %s failed: %s %r", g.request_id, request.method, request.path, exc_info=error)
-    detail = f"the service failed; its log has the cause under request id {g.request_id}"
-    return _answer(problem(500, AsyncQueueError.title, detail), 500, {})
-
-
-def _answer(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-    return Response(body, status=status, headers=dict(headers), content_type=CONTENT_TYPE)
+def _answer(body: bytes, status: int, headers: Mapping[str, str]) -> Answer:
+    return Answer(status, {"Content-Type": CONTENT_TYPE, **headers}, body)
 
 
 _EXPLAINED: Final[Mapping[int, str]] = {

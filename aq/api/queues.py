@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from attrs import frozen
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 
 from aq.api import views
@@ -62,7 +62,7 @@ class QueueRoutes:
         name = fields.pop("name")
         require_queue(name)
         done = await self.engine.queues.make(
-            name, environment=environment(), idempotency_key=idempotency_key(), **fields
+            name, environment=environment(), idempotency_key=idempotency_key(request.headers), **fields
         )
         location = f"/v1/queues/{quote(name)}"
         return views.answer(views.new_queue(done.value), 201, location=location, replayed=done.replayed)
@@ -137,7 +137,7 @@ class QueueRoutes:
         no_parameters()
         which = structure(await read_optional_object(), Retry)
         done = await self.engine.queues.retry(
-            _known(name), which, environment=environment(), idempotency_key=idempotency_key()
+            _known(name), which, environment=environment(), idempotency_key=idempotency_key(request.headers)
         )
         return views.answer({"count": done.value}, replayed=done.replayed)
 

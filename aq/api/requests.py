@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Final
+from typing import Final, Protocol
 
 from quart import Response, g, request
 from quart_trio import QuartTrio
@@ -15,18 +15,33 @@ _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+class Headers(Protocol):
+    """A request's headers, whichever door it came through. Names are given in lower case."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """The first of this name."""
+
+    def getlist(self, name: str, /) -> list[str]:
+        """All of this name."""
+
+
 def new_request_id() -> str:
     """16 hexadecimal digits."""
     return secrets.token_hex(8)
 
 
+def request_id(headers: Headers) -> str:
+    """The caller's own where it sent a plain one, else a new one."""
+    asked = headers.get("x-request-id", "")
+    return asked if _ID.fullmatch(asked) else new_request_id()
+
+
 def identify_requests(app: QuartTrio) -> None:
-    """Give every answer an ``X-Request-Id``: the caller's own where it sent a plain one, else a new one."""
+    """Give every answer an ``X-Request-Id``."""
 
     @app.before_request
     async def begin() -> None:
-        asked = request.headers.get("X-Request-Id", "")
-        g.request_id = asked if _ID.fullmatch(asked) else new_request_id()
+        g.request_id = request_id(request.headers)
 
     @app.after_request
     async def end(response: Response) -> Response:
@@ -46,19 +61,19 @@ def take_paths_as_they_are(app: QuartTrio) -> None:
             raise NotFoundError("there is nothing at this address")
 
 
-def idempotency_key(given: object = None) -> str | None:
-    """The request's idempotency key, from its header or from the field ``given`` in its body.
+def idempotency_key(headers: Headers, given: object = None) -> str | None:
+    """A request's idempotency key, from its header or from the field ``given`` in its body.
 
     Raises ValidationError when the two differ, or the header is there twice.
     """
-    headers = request.headers.getlist("Idempotency-Key")
-    keys = list(dict.fromkeys([*headers, *([given] if isinstance(given, str) else [])]))
+    told = headers.getlist("idempotency-key")
+    keys = list(dict.fromkeys([*told, *([given] if isinstance(given, str) else [])]))
     if len(keys) > 1:
         raise ValidationError([FieldError("idempotency_key", "differs from the header Idempotency-Key")])
     return keys[0] if keys else None
 
 
-def traceparent() -> str | None:
-    """The request's ``traceparent`` header (W3C Trace Context); None where it is absent or malformed."""
-    values = request.headers.getlist("traceparent")
+def traceparent(headers: Headers) -> str | None:
+    """The header ``traceparent`` (W3C Trace Context); None where it is absent or malformed."""
+    values = headers.getlist("traceparent")
     return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None

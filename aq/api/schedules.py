@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 import trio
 from attrs import frozen
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 
 from aq.api import views
@@ -60,7 +60,7 @@ class ScheduleRoutes:
         fields = _fields(await read_object())
         _require_queue_of(fields.get("task"))
         done = await self.engine.schedules.make(
-            fields, environment=environment(), idempotency_key=idempotency_key()
+            fields, environment=environment(), idempotency_key=idempotency_key(request.headers)
         )
         location = f"/v1/schedules/{done.value.id}"
         return views.answer(self._view(done.value), 201, location=location, replayed=done.replayed)
@@ -138,7 +138,10 @@ class ScheduleRoutes:
         """Beside its times, also while it is paused."""
         await expect_nothing()
         done = await self.engine.schedules.run_once(
-            schedule_id, environment=environment(), idempotency_key=idempotency_key(), sees=may_see
+            schedule_id,
+            environment=environment(),
+            idempotency_key=idempotency_key(request.headers),
+            sees=may_see,
         )
         task = done.value
         body = views.task(task, await self.engine.queues.policy(task.queue))

@@ -6,36 +6,31 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from attrs import frozen
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 
-from aq.api import views
-from aq.api.auth import environment, grant, may_see, patience, require_queue
-from aq.api.body import JsonObject, read_object
+from aq.api import creation, views
+from aq.api.auth import environment, grant, may_see, patience
+from aq.api.body import read_object
+from aq.api.creation import Creator
 from aq.api.openapi.operation import NO_CONTENT, Header, Tag, created, ok, operation, replayed
 from aq.api.paging import Offset, cursor_after, read_cursor
 from aq.api.query import expect_nothing, no_parameters, parameters
-from aq.api.requests import idempotency_key, traceparent
+from aq.api.requests import idempotency_key
 from aq.engine import Engine, TaskView
-from aq.errors import DrainingError, FieldError, Gathering, NotFoundError, ValidationError, within
+from aq.errors import DrainingError, FieldError, NotFoundError, ValidationError
 from aq.instants import from_datetime
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy
-from aq.rules import PLAIN, QUEUE_NAME, UNKNOWN, Integer, Moment, Number, OneOf, Rule, Text
+from aq.rules import PLAIN, QUEUE_NAME, Integer, Moment, Number, OneOf, Rule, Text
 from aq.storage.answers import TaskFilter
 from aq.task import (
     DESTINATION,
-    MAX_PAYLOAD_NESTING,
     TAG,
-    JsonText,
-    NewTask,
     QueueKey,
     Status,
-    nesting,
-    read_task,
 )
 
-MOST_IN_A_BATCH: Final = 1_000
 FILTERS: Final[Mapping[str, Rule]] = {
     "queue": QUEUE_NAME,
     "status": OneOf(Status),
@@ -80,21 +75,7 @@ class TaskRoutes:
     )
     async def create(self) -> Response:
         """It is delivered to its ``webhook_url`` once it is due and its turn has come."""
-        no_parameters()
-        body = await read_object()
-        fields = _fields(body)
-        wrong = Gathering()
-        with wrong:
-            key = idempotency_key(fields.get("idempotency_key"))
-            if key is not None and fields.get("idempotency_key") is None:
-                fields = {**fields, "idempotency_key": key}
-        new, errors = read_task(fields)
-        if wrong.errors or errors:
-            raise ValidationError([*wrong.errors, *errors, *self.engine.wrong_with(new)])
-        require_queue(new.queue)
-        done = await self.engine.accept(new, environment=environment(), traceparent=traceparent())
-        location = f"/v1/tasks/{done.value.task.id}"
-        return views.answer(views.receipt(done.value), 201, location=location, replayed=done.replayed)
+        return await self._made(creation.one)
 
     @operation(
         Tag.TASKS,
@@ -107,20 +88,7 @@ class TaskRoutes:
     )
     async def create_all(self) -> Response:
         """Up to 1,000 at once, all or none, in one transaction. They may be of several queues."""
-        no_parameters()
-        news, wrong = _batch(await read_object())
-        if wrong:
-            raise ValidationError([*wrong, *self.engine.wrong_in(news)])
-        for name in dict.fromkeys(new.queue for new in news):
-            require_queue(name)
-        done = await self.engine.submit_all(
-            news,
-            environment=environment(),
-            traceparent=traceparent(),
-            idempotency_key=idempotency_key(),
-        )
-        tasks = [views.receipt(receipt) for receipt in done.value]
-        return views.answer({"tasks": tasks}, 201, replayed=done.replayed)
+        return await self._made(creation.many)
 
     @operation(Tag.TASKS, "List tasks", ok("TaskPage", "A page."), query={**FILTERS, **PAGE})
     async def list(self) -> Response:
@@ -178,7 +146,7 @@ class TaskRoutes:
         """It is due now: its history goes on, its allowance of retries is fresh."""
         await expect_nothing()
         done = await self.engine.retry(
-            task_id, environment=environment(), idempotency_key=idempotency_key(), sees=may_see
+            task_id, environment=environment(), idempotency_key=idempotency_key(request.headers), sees=may_see
         )
         return views.answer(views.receipt(done.value), replayed=done.replayed)
 
@@ -188,6 +156,11 @@ class TaskRoutes:
         no_parameters()
         await self._check(task_id)
         return views.answer(views.explained(await self.engine.explain(task_id, environment=environment())))
+
+    async def _made(self, creator: Creator) -> Response:
+        no_parameters()
+        make = creator(self.engine, await read_object(), request.headers, grant())
+        return (await make()).response()
 
     async def _visible(self, task_id: str) -> TaskView:
         view = await self.engine.get(task_id, environment=environment())
@@ -208,32 +181,6 @@ class TaskRoutes:
 
     async def _policies(self, queues: Iterable[QueueKey]) -> Mapping[QueueKey, QueuePolicy]:
         return {key: await self.engine.queues.policy(key) for key in dict.fromkeys(queues)}
-
-
-def _fields(body: JsonObject) -> Mapping[str, Any]:
-    """The members, with a payload that may pass as its own text; the rule refuses any other."""
-    payload = body.values.get("payload")
-    if isinstance(payload, dict) and nesting(payload) <= MAX_PAYLOAD_NESTING:
-        return {**body.values, "payload": JsonText(body.text_of("payload"))}
-    return body.values
-
-
-def _batch(body: JsonObject) -> tuple[list[NewTask], list[FieldError]]:
-    """``{"tasks": […]}``, as `read_task` has it; fields are named as ``tasks[2].priority``."""
-    wrong = [FieldError(name, UNKNOWN) for name in body.values if name != "tasks"]
-    items = body.values.get("tasks")
-    if not isinstance(items, list) or not 1 <= len(items) <= MOST_IN_A_BATCH:
-        wrong.append(FieldError("tasks", f"must be a list of 1 to {MOST_IN_A_BATCH:,} tasks"))
-        return [], wrong
-    news = []
-    for place, item in enumerate(body.objects("tasks")):
-        is_object = isinstance(item.values, dict)
-        new, errors = read_task(_fields(item) if is_object else {})
-        news.append(new)
-        wrong += within(
-            f"tasks[{place}]", ValidationError(errors) if is_object else ValueError("must be an object")
-        )
-    return news, wrong
 
 
 def _filter(asked: Mapping[str, Any]) -> TaskFilter:

@@ -11,6 +11,7 @@ from quart import Response
 from aq import documents, explanation, lifecycle
 from aq.actors.messages import Receipt
 from aq.actors.meter import Rates
+from aq.api.answer import Answer
 from aq.engine import TaskView
 from aq.instants import Instant, to_rfc3339
 from aq.policy import QueuePolicy
@@ -22,15 +23,20 @@ from aq.task import Queue, Task
 def answer(
     body: Mapping[str, Any], status: int = 200, *, location: str | None = None, replayed: bool = False
 ) -> Response:
+    """As `told`, for Quart to send."""
+    return told(body, status, location=location, replayed=replayed).response()
+
+
+def told(
+    body: Mapping[str, Any], status: int = 200, *, location: str | None = None, replayed: bool = False
+) -> Answer:
     """A JSON answer. One that an earlier request got already is a 200, and says so."""
-    response = Response(
-        msgspec.json.encode(body), status=200 if replayed else status, content_type="application/json"
-    )
+    headers = {"Content-Type": "application/json"}
     if location is not None:
-        response.headers["Location"] = location
+        headers["Location"] = location
     if replayed:
-        response.headers["Idempotent-Replay"] = "true"
-    return response
+        headers["Idempotent-Replay"] = "true"
+    return Answer(200 if replayed else status, headers, msgspec.json.encode(body))
 
 
 def nothing(status: int = 204) -> Response:

@@ -2,19 +2,20 @@
 
 Whatever two HTTP parsers could read in two ways is refused before any of it is passed on (request smuggling,
 RFC 9112 section 11.2): bare LF, folded headers, control characters, more than one Content-Length, both a
-Content-Length and a Transfer-Encoding. What passes has been parsed by h11 and is written anew in one plain
-form: origin-form target, a Content-Length where there is a body, no chunks, no Expect, no Upgrade. So the
-server behind never meets a request it would have to refuse itself, or one that is not all there.
+Content-Length and a Transfer-Encoding. What passes has been parsed by h11, or is as plain as nearly all
+requests are, and can be written anew in one plain form: origin-form target, a Content-Length where there is
+a body, no chunks, no Expect, no Upgrade. So the server behind never meets a request it would have to refuse
+itself, or one that is not all there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import h11
-from attrs import define
+from attrs import define, frozen
 
 from aq.api.framing import NOT_WELL_FORMED, Body, ChunkedBody, Refusal, SizedBody, check_size
 
@@ -25,6 +26,9 @@ _UNCLEAR: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!
 _LENGTHS: Final = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
 _TARGET: Final = re.compile(rb"(?:https?://[^/?#@]+)?(/[^#]*)", re.IGNORECASE)
 _METHOD: Final = re.compile(rb"[A-Z]{1,20}")
+_LINE: Final = rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~](?:[ -~]*[!-~])?)\r\n"
+_PLAIN_LINE: Final = re.compile(_LINE)
+_PLAIN_HEAD: Final = re.compile(rb"([A-Z]{1,20}) ([!-~]+) HTTP/(1\.[01])\r\n((?:%b)+)\r\n" % _LINE)
 _HOST: Final = re.compile(
     rb"(?:[A-Z0-9_-]{1,63}(?:\.[A-Z0-9_-]{1,63}){0,126}\.?|\[[A-F0-9:.]{2,45}\])?(?::[0-9]{0,5})?",
     re.IGNORECASE,
@@ -35,14 +39,61 @@ _NOT_PASSED_ON: Final = frozenset(
 )
 
 
+@frozen
+class Request:
+    """A whole request. The target begins with a slash; names of headers are in lower case."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    length_told: bool
+    """It has a body, if an empty one."""
+    size: int
+    """How many bytes it is taken for: as it came, without the frames of chunks."""
+
+    @property
+    def plain(self) -> bytes:
+        """As it is passed on."""
+        return b"".join(self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
+        yield b"%s %s HTTP/%s\r\n" % (self.method, self.target, self.version)
+        for name, value in self.headers:
+            if name not in _NOT_PASSED_ON:
+                yield b"%s: %s\r\n" % (name, value)
+        if self.length_told:
+            yield b"content-length: %d\r\n" % len(self.body)
+        yield b"\r\n"
+        yield self.body
+
+
+@define
+class _Line:
+    """What a head says, before it is judged."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+
+
 @define
 class _Head:
     """A request whose head is complete."""
 
-    request: h11.Request
+    line: _Line
     target: bytes
+    size: int
     body: Body
     expects_continue: bool
+
+    def whole(self) -> Request:
+        line, body = self.line, bytes(self.body.data)
+        told = bool(body) or isinstance(self.body, ChunkedBody)
+        size = self.size + len(body)
+        return Request(line.method, self.target, line.version, line.headers, body, told, size)
 
 
 class RequestReader:
@@ -85,8 +136,8 @@ class RequestReader:
         if self._head is not None:
             self._head.expects_continue = False
 
-    def next_request(self) -> bytes | None:
-        """The next whole request in plain form, or None until more bytes come. Raises Refusal."""
+    def next_request(self) -> Request | None:
+        """The next whole request, or None until more bytes come. Raises Refusal."""
         if self._head is None:
             self._head = self._take_head()
         head = self._head
@@ -94,7 +145,7 @@ class RequestReader:
             return None
         self._head = None
         self.receive(b"")
-        return b"".join(_plain(head))
+        return head.whole()
 
     def _take_head(self) -> _Head | None:
         """None until it is all there. What was looked at once is not again, however slowly the rest comes."""
@@ -115,6 +166,37 @@ class RequestReader:
 
 
 def _parse_head(text: bytes) -> _Head:
+    line = _read_plain(text) or _read(text)
+    if len(line.headers) > MAX_HEADERS:
+        raise Refusal(431, f"a request may have at most {MAX_HEADERS} headers")
+    target = _TARGET.fullmatch(line.target)
+    if target is None:
+        raise Refusal(400, "the request target must be a path: /…")
+    headers = dict(line.headers)
+    if not _METHOD.fullmatch(line.method):
+        raise Refusal(400, "a method is a word in capital letters")
+    if not _HOST.fullmatch(headers.get(b"host", b"")):
+        raise Refusal(400, "the header Host must be the name or the address of a host, and maybe a port")
+    chunked = b"transfer-encoding" in headers
+    length = _content_length(text, chunked=chunked, version=line.version)
+    check_size(length)
+    expects = headers.get(b"expect", b"").lower() == b"100-continue" and line.version == b"1.1"
+    return _Head(line, target[1], len(text), ChunkedBody() if chunked else SizedBody(length), expects)
+
+
+def _read_plain(text: bytes) -> _Line | None:
+    """What nearly every client sends, as h11 would read it in nine times the time; None for all else."""
+    head = _PLAIN_HEAD.fullmatch(text)
+    if head is None:
+        return None
+    headers = [(name.lower(), value) for name, value in _PLAIN_LINE.findall(head[4])]
+    names = [name for name, _ in headers]
+    if names.count(b"host") != 1 or names.count(b"content-length") > 1 or b"transfer-encoding" in names:
+        return None
+    return _Line(head[1], head[2], head[3], headers)
+
+
+def _read(text: bytes) -> _Line:
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     parser.receive_data(text)
     try:
@@ -123,21 +205,7 @@ def _parse_head(text: bytes) -> _Head:
         raise Refusal(400, NOT_WELL_FORMED) from None
     if not isinstance(request, h11.Request) or request.http_version not in (b"1.0", b"1.1"):
         raise Refusal(400, "send HTTP/1.1 or HTTP/1.0")
-    if len(request.headers) > MAX_HEADERS:
-        raise Refusal(431, f"a request may have at most {MAX_HEADERS} headers")
-    target = _TARGET.fullmatch(request.target)
-    if target is None:
-        raise Refusal(400, "the request target must be a path: /…")
-    headers = dict(request.headers)
-    if not _METHOD.fullmatch(request.method):
-        raise Refusal(400, "a method is a word in capital letters")
-    if not _HOST.fullmatch(headers.get(b"host", b"")):
-        raise Refusal(400, "the header Host must be the name or the address of a host, and maybe a port")
-    chunked = b"transfer-encoding" in headers
-    length = _content_length(text, chunked=chunked, version=request.http_version)
-    check_size(length)
-    expects = headers.get(b"expect", b"").lower() == b"100-continue" and request.http_version == b"1.1"
-    return _Head(request, target[1], ChunkedBody() if chunked else SizedBody(length), expects)
+    return _Line(request.method, request.target, request.http_version, list(request.headers))
 
 
 def _content_length(head: bytes, *, chunked: bool, version: bytes) -> int:
@@ -152,15 +220,3 @@ def _content_length(head: bytes, *, chunked: bool, version: bytes) -> int:
     if not re.fullmatch(rb"[0-9]{1,15}[ \t]*", lengths[0]):
         raise Refusal(400, "Content-Length must be one number")
     return int(lengths[0])
-
-
-def _plain(head: _Head) -> Iterator[bytes]:
-    request = head.request
-    yield b"%s %s HTTP/%s\r\n" % (request.method, head.target, request.http_version)
-    for name, value in request.headers:
-        if name not in _NOT_PASSED_ON:
-            yield b"%s: %s\r\n" % (name, value)
-    if head.body.data or isinstance(head.body, ChunkedBody):
-        yield b"content-length: %d\r\n" % len(head.body.data)
-    yield b"\r\n"
-    yield bytes(head.body.data)

@@ -51,6 +51,11 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     help="Attempts in flight over all queues; never above the limit of open files less 200.",
 )
 @click.option(
+    "--lane/--no-lane",
+    default=True,
+    help="Whether good requests for new tasks are answered in front of the web framework, which is faster.",
+)
+@click.option(
     "--config",
     is_eager=True,
     expose_value=False,
@@ -59,7 +64,14 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     help="Settings file.  [default: aq.toml, where there is one]",
 )
 def serve(
-    host: str, port: int, storage: str, dev: bool, allow: tuple[str, ...], grace: float, max_attempts: int
+    host: str,
+    port: int,
+    storage: str,
+    dev: bool,
+    allow: tuple[str, ...],
+    grace: float,
+    max_attempts: int,
+    lane: bool,
 ) -> None:
     """Run the service.
 
@@ -82,6 +94,7 @@ def serve(
         allow=tuple(network for text in allow for network in text.replace(",", " ").split()),
         grace=grace,
         max_attempts=max_attempts,
+        lane=lane,
         api_key=os.environ.get("AQ_API_KEY") or None,
         signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
     )

@@ -13,6 +13,8 @@ from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from aq.api.app import create_app
+from aq.api.lane import Lane
+from aq.api.limits import RateLimits
 from aq.delivery.protocol import Delivery, Runner
 from aq.engine import Engine
 from aq.opening import open_engine
@@ -63,6 +65,8 @@ class Api:
     app: QuartTrio
     engine: Engine
     runner: SteeredRunner
+    lane: Lane | None = None
+    """The lane that belongs in front of the app."""
 
     async def call(
         self,
@@ -120,7 +124,9 @@ async def open_api(
     ) as engine:
         if operator:
             engine.keys.add_operator_key(KEY)
-        yield Api(create_app(engine, dev=dev, wall=lambda: 1_800_000_000), engine, steered)
+        limits = RateLimits(engine.clock)
+        app = create_app(engine, limits=limits, dev=dev, wall=lambda: 1_800_000_000)
+        yield Api(app, engine, steered, Lane(engine, limits))
 
 
 def check_problem(reply: Reply, status: int) -> dict[str, Any]:

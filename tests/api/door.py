@@ -54,11 +54,15 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door() -> AsyncIterator[Door]:
+async def open_door(*, lane: bool = True) -> AsyncIterator[Door]:
+    """``lane``: whether good requests for tasks are answered in front of Hypercorn."""
     listeners = await open_listeners("127.0.0.1", 0)
     port = listeners[0].socket.getsockname()[1]
     storage = MemoryStorage()
-    async with open_api(storage=storage) as api, open_front(api.app, listeners) as front:
+    async with (
+        open_api(storage=storage) as api,
+        open_front(api.app, listeners, lane=api.lane if lane else None) as front,
+    ):
         yield Door(api, front, port, storage)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio.testing
 
-from aq.api.tasks import MOST_IN_A_BATCH
+from aq.api.creation import MOST_IN_A_BATCH
 from tests.api.api_world import URL, Api, Reply, check_problem, open_api
 
 ITEM: dict[str, Any] = {"queue": "q", "webhook_url": URL, "delay": 3600}

@@ -154,7 +154,7 @@ class World:
 
 
 @asynccontextmanager
-async def world(**limits: int) -> AsyncIterator[World]:
+async def world(**limits: Any) -> AsyncIterator[World]:
     app = App()
     with trio.fail_after(10_000):
         async with trio.open_nursery() as nursery, open_front(app, [], **limits) as front:

@@ -79,7 +79,7 @@ def read(parts: list[bytes]) -> list[bytes]:
     reader, found = RequestReader(), []
     for part in parts:
         reader.receive(part)
-        found += list(iter(reader.next_request, None))
+        found += [request.plain for request in iter(reader.next_request, None)]
     assert not reader.begun
     return [*(request.partition(b"\r\n\r\n")[2] for request in found[:-1]), found[-1].split(b" ")[1]]
 

@@ -106,9 +106,9 @@ async def test_who_knocked_before_the_end_is_answered() -> None:
 async def test_the_port_is_free_once_the_door_is_closed() -> None:
     async with open_door() as door:
         stream = await door.send(post(TASK, b""))
-        assert await stream.receive_some()
-    rest = b"".join([bytes(part) async for part in stream])
-    assert rest.endswith(b"}")
+        begun = await stream.receive_some()
+        assert begun
+    assert b"".join([begun, *[bytes(part) async for part in stream]]).endswith(b"}")
     with pytest.raises(OSError, match=r"refused|failed"):
         await trio.open_tcp_stream("127.0.0.1", door.port)
     await stream.aclose()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aq.api import queues, tasks
+from aq.api import creation, queues, tasks
 from aq.api.body import JsonObject
 from aq.api.openapi.accepted import accepted
 from aq.api.query import checked
@@ -61,7 +61,7 @@ def task(fields: dict[str, Any]) -> None:
 
 def batch(fields: dict[str, Any]) -> None:
     """As the route and the engine have it."""
-    news, wrong = tasks._batch(JsonObject(fields, json.dumps(fields).encode()))
+    news, wrong = creation._batch(JsonObject(fields, json.dumps(fields).encode()))
     if wrong:
         raise ValidationError(wrong)
     if any(new.idempotency_key for new in news):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from aq.api.creation import MOST_IN_A_BATCH
 from aq.api.openapi import words
 from aq.api.openapi.shapes import Schema, described, ref
 from aq.api.queues import PURGE
-from aq.api.tasks import MOST_IN_A_BATCH
 from aq.apikey import NewKey
 from aq.policy import QueuePolicy, RateLimit
 from aq.queues import Retry
