@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 MAX_LENGTH: Final = 2_048
@@ -55,6 +56,7 @@ class Target(NamedTuple):
     path: str
 
 
+@lru_cache(maxsize=4_096)
 def parse_target(url: str) -> Target:
     """Raises ValueError saying what a webhook URL must be."""
     if len(url) > MAX_LENGTH:

@@ -1,11 +1,13 @@
 """Drain, intake and latency, each beside a ceiling measured in the same run.
 
     python -m benchmarks.figures [--tasks N] [--runs N] [--only drain|intake|latency]
+                                 [--connections N] [--ceiling bare|floor]
 
 drain     a backlog in SQLite (synchronous=FULL), delivered as signed webhooks to a sink in another process.
           Ceiling: the same runner sending the same bodies, without storage and actors.
 intake    POST /v1/tasks one by one against `aq serve`, each durable before its 201.
-          Ceiling: an empty Quart-Trio POST route on the same server.
+          Ceiling: a bare parser with a fixed answer; or ``floor``, an empty Quart-Trio POST route.
+          ``AQ_LANE=0`` measures without the intake lane.
 latency   20 tasks a second to an idle server: from sending the request to the arrival at the webhook.
 
 Each figure is the median of the runs; on a shared machine compare ratios, never absolutes.
@@ -136,23 +138,23 @@ async def server() -> AsyncIterator[Server]:
             running.stop()
 
 
-async def load(port: int, request: bytes, count: int) -> float:
-    """Answers per second over 32 connections."""
-    run = Load(request, count, connections=32)
+async def load(port: int, request: bytes, count: int, connections: int) -> float:
+    """Answers per second."""
+    run = Load(request, count, connections)
     rate = await trio.to_thread.run_sync(lambda: asyncio.run(run.run(port)))
     assert run.statuses == {201: count}, run.statuses
     return rate
 
 
-async def intake(url: str, tasks: int) -> float:
+async def intake(url: str, tasks: int, connections: int) -> float:
     """Tasks accepted per second, one a request; they are delayed, so that nothing is delivered meanwhile."""
     async with server() as running:
-        return await load(running.port, request_bytes(running.key, url, 3_600), tasks)
+        return await load(running.port, request_bytes(running.key, url, 3_600), tasks, connections)
 
 
-async def intake_ceiling(url: str, tasks: int) -> float:
-    async with program("benchmarks.floor") as port:
-        return await load(port, request_bytes("aq_live_x", url, 3_600), tasks)
+async def intake_ceiling(url: str, tasks: int, connections: int, name: str) -> float:
+    async with program(f"benchmarks.{name}") as port:
+        return await load(port, request_bytes("aq_live_x", url, 3_600), tasks, connections)
 
 
 async def latency(tasks: int) -> list[float]:
@@ -192,7 +194,13 @@ async def measure(arguments: argparse.Namespace) -> None:
         if only in (None, "drain"):
             await compare("drain", lambda: drain(url, tasks), lambda: delivery_ceiling(url, tasks), runs)
         if only in (None, "intake"):
-            await compare("intake", lambda: intake(url, tasks), lambda: intake_ceiling(url, tasks), runs)
+            over, ceiling = arguments.connections, arguments.ceiling
+            await compare(
+                "intake",
+                lambda: intake(url, tasks, over),
+                lambda: intake_ceiling(url, tasks, over, ceiling),
+                runs,
+            )
     if only in (None, "latency"):
         spans = sorted(await latency(200))
         p50, p99 = (spans[int(len(spans) * q)] * 1e3 for q in (0.5, 0.99))
@@ -216,6 +224,8 @@ def main() -> None:
     )
     parser.add_argument("--tasks", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--ceiling", choices=["bare", "floor"], default="bare")
     parser.add_argument("--only", choices=["drain", "intake", "latency"])
     trio.run(measure, parser.parse_args())
 

@@ -1,4 +1,4 @@
-"""An empty Quart-Trio POST route on the same Hypercorn, in a process of its own: the ceiling of intake.
+"""An empty Quart-Trio POST route on the same Hypercorn, in a process of its own: what the intake lane saves.
 
 python -m benchmarks.floor       prints its port, then serves until it is terminated
 """

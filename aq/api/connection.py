@@ -157,7 +157,7 @@ class Connection:
     # -- within ---------------------------------------------------------------------------------------------
     async def _next_request(self) -> Request | None:
         while True:
-            if self._answered.is_set():
+            if self._answered.is_set() and not self._ended:
                 request = self._reader.next_request()
                 if request is not None:
                     self._answered = trio.Event()

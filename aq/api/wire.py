@@ -191,7 +191,10 @@ def _read_plain(text: bytes) -> _Line | None:
         return None
     headers = [(name.lower(), value) for name, value in _PLAIN_LINE.findall(head[4])]
     names = [name for name, _ in headers]
-    if names.count(b"host") != 1 or names.count(b"content-length") > 1 or b"transfer-encoding" in names:
+    lengths = [value for name, value in headers if name == b"content-length"]
+    if names.count(b"host") != 1 or b"transfer-encoding" in names:
+        return None
+    if len(lengths) > 1 or not b"".join(lengths or [b"0"]).isdigit():
         return None
     return _Line(head[1], head[2], head[3], headers)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import trio
+import trio.testing
 from attrs import define, field, frozen
 from quart_trio import QuartTrio
 from werkzeug.datastructures import Headers
 
 from aq.api.app import create_app
+from aq.api.front import Front, open_front
 from aq.api.lane import Lane
 from aq.api.limits import RateLimits
 from aq.delivery.protocol import Delivery, Runner
@@ -20,11 +23,16 @@ from aq.engine import Engine
 from aq.opening import open_engine
 from aq.outcome import Outcome
 from aq.storage.protocol import Storage
+from benchmarks.fuzz.exchange import Answers
 from tests.api.contract import contract_of
+from tests.api.streams import ServerSide
 
 KEY = "aq_live_" + "k" * 43
 SECRET = "whsec_" + "c2VjcmV0" * 6
 URL = "http://127.0.0.1:9/x"
+LANE: ContextVar[bool | None] = ContextVar("LANE", default=None)
+"""Whether requests meet the lane; where no test says so by the fixture ``both_doors``, those to a port do."""
+HOT = ("/v1/tasks", "/v1/tasks/batch")
 
 
 @define
@@ -67,6 +75,8 @@ class Api:
     runner: SteeredRunner
     lane: Lane | None = None
     """The lane that belongs in front of the app."""
+    front: Front | None = None
+    """Where it is there, POSTs that the lane may answer go through it."""
 
     async def call(
         self,
@@ -88,10 +98,13 @@ class Api:
         if raw is not None:
             sent["Content-Type"] = "application/json"
         sent.update(headers or {})
-        client = self.app.test_client(use_cookies=False)
-        response = await client.open(path, method=method, headers=sent, data=raw)  # type: ignore[call-arg]  # its stub wants json too
-        data = await response.get_data(as_text=False)
-        reply = Reply(response.status_code, response.headers, data)
+        if self.front is not None and method == "POST" and path in HOT:
+            reply = await _over_a_stream(self.front, path, sent, raw or b"")
+        else:
+            client = self.app.test_client(use_cookies=False)
+            response = await client.open(path, method=method, headers=sent, data=raw)  # type: ignore[call-arg]  # its stub wants json too
+            data = await response.get_data(as_text=False)
+            reply = Reply(response.status_code, response.headers, data)
         contract_of(self.app).check(self.app, method, path, reply)
         return reply
 
@@ -126,7 +139,35 @@ async def open_api(
             engine.keys.add_operator_key(KEY)
         limits = RateLimits(engine.clock)
         app = create_app(engine, limits=limits, dev=dev, wall=lambda: 1_800_000_000)
-        yield Api(app, engine, steered, Lane(engine, limits))
+        lane = Lane(engine, limits)
+        async with trio.open_nursery() as nursery:
+            front = await nursery.start(_keep_open, app, lane) if LANE.get() else None
+            yield Api(app, engine, steered, lane, front)
+            nursery.cancel_scope.cancel()
+
+
+async def _keep_open(app: QuartTrio, lane: Lane, task_status: trio.TaskStatus[Front]) -> None:
+    """Until it is cancelled: so its end takes no time, which some tests move by hand."""
+    async with open_front(app, [], lane=lane) as front:
+        task_status.started(front)
+        await trio.sleep_forever()
+
+
+async def _over_a_stream(front: Front, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    """On a connection of its own."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    lines = {"Host": "a", "Content-Length": str(len(body)), **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    answers = Answers(None)
+    async with trio.open_nursery() as nursery, ours:
+        nursery.start_soon(front.serve, ServerSide(theirs))
+        await ours.send_all(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
+        while not answers.whole:
+            answers.receive(bytes(await ours.receive_some()))
+    (answer,) = answers.whole
+    of_the_server = ("date", "connection")  # no route describes them
+    told = [(name, value) for name, value in answer.headers.items() if name not in of_the_server]
+    return Reply(answer.status, Headers(told), answer.body)
 
 
 def check_problem(reply: Reply, status: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from attrs import frozen
 from aq.api.front import Front, open_front, open_listeners
 from aq.storage.memory import MemoryStorage
 from benchmarks.fuzz.exchange import Answer, Answers
-from tests.api.api_world import KEY, URL, Api, open_api
+from tests.api.api_world import KEY, LANE, URL, Api, open_api
 
 HEADERS = f"Host: a\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n".encode()
 TASK = json.dumps({"queue": "q", "webhook_url": URL, "delay": 3600}).encode()
@@ -54,14 +54,14 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(*, lane: bool = True) -> AsyncIterator[Door]:
-    """``lane``: whether good requests for tasks are answered in front of Hypercorn."""
+async def open_door() -> AsyncIterator[Door]:
+    """With the lane, unless a test says otherwise."""
     listeners = await open_listeners("127.0.0.1", 0)
     port = listeners[0].socket.getsockname()[1]
     storage = MemoryStorage()
     async with (
         open_api(storage=storage) as api,
-        open_front(api.app, listeners, lane=api.lane if lane else None) as front,
+        open_front(api.app, listeners, lane=None if LANE.get() is False else api.lane) as front,
     ):
         yield Door(api, front, port, storage)
 

@@ -13,6 +13,8 @@ from aq.outcome import Outcome
 from tests.api.api_world import URL, Api, Reply, SteeredRunner, check_problem, open_api
 from tests.api.test_events_routes import listening
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 BODY: dict[str, Any] = {"queue": "q", "webhook_url": URL, "delay": 3600}
 SCHEDULE: dict[str, Any] = {"every": 3600, "task": {"queue": "q", "webhook_url": URL}}
 

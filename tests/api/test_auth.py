@@ -19,6 +19,8 @@ from aq.keys import Grant
 from aq.task import Environment
 from tests.api.api_world import KEY, URL, Api, Reply, check_problem, open_api
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 BODY = {"queue": "q", "webhook_url": URL}
 LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 

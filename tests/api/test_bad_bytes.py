@@ -15,6 +15,8 @@ from benchmarks.fuzz.exchange import Answer
 from tests.api import test_framing, test_wire
 from tests.api.door import HEADERS, TASK, Door, open_door, post
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 CHUNKED = b"POST /v1/tasks HTTP/1.1\r\n" + HEADERS + b"Transfer-Encoding: chunked\r\n"
 
 

@@ -24,6 +24,8 @@ from tests.api.api_world import KEY, open_api
 from tests.api.contract import strict
 from tests.api.door import TASK, Door, open_door
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 FAR = 2**63
 MARK = '"\\u0000here"'
 CLAIM = "Idempotency-Key: claimed\r\n"

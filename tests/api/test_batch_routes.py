@@ -10,6 +10,8 @@ import trio.testing
 from aq.api.creation import MOST_IN_A_BATCH
 from tests.api.api_world import URL, Api, Reply, check_problem, open_api
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 ITEM: dict[str, Any] = {"queue": "q", "webhook_url": URL, "delay": 3600}
 BATCH = "/v1/tasks/batch"
 

@@ -12,6 +12,8 @@ from aq.errors import ConflictError, OverloadedError
 from aq.opening import open_engine
 from tests.api.api_world import KEY, SECRET, URL, Api, SteeredRunner, check_problem, open_api
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 BODY = {"queue": "q", "webhook_url": URL}
 
 

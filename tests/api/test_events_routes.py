@@ -16,7 +16,8 @@ from aq.api import events
 from aq.api.front import open_front
 from aq.task import Environment, QueueKey
 from tests.api.api_world import KEY, Api, check_problem, open_api
-from tests.api.test_connection import Client, ServerSide
+from tests.api.streams import ServerSide
+from tests.api.test_connection import Client
 
 A, B = QueueKey(Environment.LIVE, "a"), QueueKey(Environment.LIVE, "b")
 SANDBOX = QueueKey(Environment.TEST, "a")

@@ -10,6 +10,8 @@ import trio
 from tests.api.api_world import KEY
 from tests.api.door import HEADERS, TASK, open_door, post
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 
 async def test_a_task_comes_in_over_a_socket() -> None:
     async with open_door() as door:

@@ -11,6 +11,8 @@ import trio.testing
 from aq.outcome import Outcome
 from tests.api.api_world import KEY, URL, Api, Reply, SteeredRunner, check_problem, open_api
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 BODY: dict[str, Any] = {"queue": "q", "webhook_url": URL, "delay": 3600, "payload": {"n": 1}}
 HEADER = "Idempotency-Key"
 DAY = 86_400

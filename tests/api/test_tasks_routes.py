@@ -17,6 +17,8 @@ from aq.rules import rules_of
 from aq.task import NewTask
 from tests.api.api_world import KEY, SECRET, URL, Api, SteeredRunner, check_problem, open_api
 
+pytestmark = pytest.mark.usefixtures("both_doors")
+
 CREATED = {
     "id",
     "queue",

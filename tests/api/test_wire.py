@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
+from aq.api import wire
 from aq.api.framing import MAX_BODY_BYTES, MAX_CHUNKS, Refusal
 from aq.api.wire import RequestReader
 
@@ -182,3 +185,43 @@ def test_a_chunked_body_over_1_mib_is_refused_when_it_gets_there() -> None:
 def test_a_body_cut_to_crumbs_is_refused() -> None:
     crumbs = b"1\r\nx\r\n" * (MAX_CHUNKS + 1)
     assert refusal(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + crumbs).status == 413
+
+
+LINES = st.sampled_from(
+    [
+        *(b"Host: a", b"host: b", b"Host:", b"Content-Length: 0", b"content-length: 2", b"Content-Length: x"),
+        *(b"X: a  b", b"X:  a", b"X: a ", b"X:a", b"X: ", b"X : a", b": a", b"X", b"X: \x80", b"X: a\tb"),
+        *(b"Transfer-Encoding: chunked", b"transfer-encoding: identity", b"Expect: 100-continue"),
+        *(
+            b"Connection: close",
+            b" folded: a",
+            b"!#$%&'*+.^_`|~0: a",
+            b"X(: a",
+            b"X: \x7f",
+            b"Cookie: a; b=c",
+        ),
+    ]
+)
+TARGETS = st.sampled_from([b"/", b"/v1/tasks?a#", b"http://a/b", b"*", b"a:1", b"/\x80", b"/ x", b""])
+STARTS = st.builds(
+    b"%b%b%b%b%b".__mod__,
+    st.tuples(
+        st.sampled_from([b"POST", b"GET", b"get", b"P@ST", b"A" * 21, b""]),
+        st.sampled_from([b" ", b"  ", b"\t"]),
+        TARGETS,
+        st.sampled_from([b" ", b"  "]),
+        st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.2", b"HTTP/2", b"http/1.1", b"HTTP/1.1 "]),
+    ),
+)
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(
+    start=STARTS | st.just(b"POST /v1/tasks HTTP/1.1"),
+    lines=st.lists(LINES, max_size=5) | st.lists(LINES, max_size=3).map(lambda more: [b"Host: a", *more]),
+)
+def test_a_plain_head_is_read_as_h11_reads_it(start: bytes, lines: list[bytes]) -> None:
+    head = b"".join(line + b"\r\n" for line in [start, *lines, b""])
+    plain = wire._read_plain(head)
+    event("plain" if plain else "not plain")
+    assert plain is None or plain == wire._read(head)
