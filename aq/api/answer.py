@@ -26,14 +26,16 @@ class Answer:
 
     def head(self, more: Mapping[str, str] | None = None, *, last: bool) -> bytes:
         """Status line and headers for HTTP/1.1; ``last`` if the connection is closed behind the answer."""
-        lines = "".join(
-            f"{name.lower()}: {value}\r\n" for name, value in {**self.headers, **(more or {})}.items()
-        )
-        return (
-            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{lines}"
-            f"content-length: {len(self.body)}\r\ndate: {_date(int(time.time()))}\r\n"
-            f"{'connection: close' if last else ''}{chr(13) + chr(10) if last else ''}\r\n"
-        ).encode("ascii")
+        lines = {
+            **self.headers,
+            **(more or {}),
+            "Content-Length": len(self.body),
+            "Date": _date(int(time.time())),
+        }
+        if last:
+            lines["Connection"] = "close"
+        told = "".join(f"{name.lower()}: {value}\r\n" for name, value in lines.items())
+        return f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{told}\r\n".encode("ascii")
 
 
 @lru_cache(maxsize=1)
