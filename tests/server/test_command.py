@@ -47,6 +47,7 @@ def test_defaults() -> None:
         "allow": (),
         "grace": 8,
         "max_attempts": 1_000,
+        "lane": True,
     }
 
 
@@ -58,6 +59,7 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "DEV": "1",
         "GRACE": "0.5",
         "MAX_ATTEMPTS": "7",
+        "LANE": "0",
     }
     for name, value in {**values, "ALLOW": "10.0.0.0/8 127.0.0.0/8"}.items():
         monkeypatch.setenv(f"AQ_{name}", value)
@@ -69,6 +71,7 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "allow": ("10.0.0.0/8", "127.0.0.0/8"),
         "grace": 0.5,
         "max_attempts": 7,
+        "lane": False,
     }
 
 

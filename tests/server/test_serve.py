@@ -256,3 +256,12 @@ async def ended(folder: Path, *args: str) -> tuple[int, str]:
         stderr=subprocess.STDOUT,
     )
     return done.returncode, done.stdout.decode()
+
+
+async def test_the_lane_can_be_turned_off() -> None:
+    """Only the words behind the status tell: Hypercorn sends none."""
+    task = {"queue": "q", "webhook_url": "https://example.com/", "delay": 3_600}
+    for lane, phrase in ((True, "Created"), (False, "")):
+        async with serving(storage="memory:", api_key=KEY, lane=lane) as served, client(served.url) as api:
+            answer = await api.post("/v1/tasks", json=task)
+            assert (answer.status_code, answer.reason_phrase) == (201, phrase)
