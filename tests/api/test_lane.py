@@ -160,7 +160,7 @@ def answers(names: Sequence[str], cuts: Sequence[int] = (), **how: bool) -> Any:
     return in_virtual_time(lambda: heard(names, cuts, **how))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     names=st.lists(st.sampled_from(sorted(CORPUS)) | st.sampled_from(sorted(GOOD)), min_size=1, max_size=7),
     cuts=st.lists(st.integers(0, 5_000), max_size=6),
