@@ -91,6 +91,8 @@ async def _run(engine: Engine, told: trio.Event, grace: float) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch_wall_clock, engine.clock)
         await told.wait()
+        engine.begin_drain()
+        logger.info("taking no more work, finishing what runs")
         await engine.drain(grace)
         engine.dismiss()
         nursery.cancel_scope.cancel()
@@ -107,7 +109,7 @@ def _signals() -> Iterator[trio.Event]:
     heard: list[int] = []
 
     def tell(number: int) -> None:
-        logger.info("%s: taking no more work, finishing what runs", signal.Signals(number).name)
+        logger.info("%s: ending in good order", signal.Signals(number).name)
         told.set()
 
     def hear(number: int, frame: object) -> None:

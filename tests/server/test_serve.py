@@ -163,7 +163,7 @@ async def test_sigterm_refuses_writes_with_the_door_open_and_lets_attempts_finis
             task = (await api.post("/v1/tasks", json=body)).json()["id"]
             await target.arrived.wait()
             server.terminate()
-            await server.until_said("SIGTERM")
+            await server.until_said("taking no more work")
             refused = await api.post("/v1/tasks", json=body)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
             ready = await api.get("/readyz")
@@ -207,7 +207,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             await api.post("/v1/tasks", json={"queue": "q", "webhook_url": target.url})
         await target.arrived.wait()
         server.terminate()
-        await server.until_said("SIGTERM")
+        await server.until_said("taking no more work")
         server.terminate()
         await server.until_said("second signal: ending at once")
         assert await server.process.wait() == 1
@@ -236,7 +236,7 @@ async def test_a_second_signal_ends_it_at_once_while_it_closes_too(tmp_path: Pat
             request = f"GET /v1/tasks/{task} HTTP/1.1\r\nHost: a\r\nX-API-Key: {KEY}\r\n\r\n".encode()
             await stream.send_all(request * 50)
             server.terminate()
-            await server.until_said("SIGTERM")
+            await server.until_said("taking no more work")
             server.terminate()
             await server.until_said("second signal: ending at once")
             assert await server.process.wait() == 1
