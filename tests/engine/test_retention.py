@@ -264,3 +264,21 @@ async def test_a_queue_that_is_made_during_a_round_keeps_its_policy(autojump_clo
         task = await submit(engine)
         await trio.sleep(0.5)
         assert (await engine.get(task.id)).task.status is Status.FAILED
+
+
+async def test_a_retry_during_a_round_costs_no_other_task(autojump_clock: object) -> None:
+    storage = MadeMeanwhile()
+    async with up(storage, Receiver(lambda delivery: FAILURE)) as engine:
+        await engine.queues.create("q", max_retries=0, retention_max_tasks=2)
+        tasks = [await submit(engine) for _ in range(3)]
+        await wait_for(engine, tasks)
+        await engine.queues.pause("q")
+
+        async def retry() -> None:
+            storage.meanwhile = MemoryStorage().aclose  # type: ignore[method-assign]
+            await engine.retry(tasks[2].id)
+
+        storage.meanwhile = retry  # type: ignore[method-assign]
+        await trio.sleep(2 * janitor.EVERY)
+        counts = (await engine.queues.get("q")).counts
+        assert (counts.failed, counts.pending) == (2, 1)
