@@ -95,22 +95,29 @@ async def open_engine(
                 policies=Policies(store),
                 sizes=sizes or Sizes(),
             )
-            async with trio.open_nursery() as nursery:
-                root = Root(services)
-                engine = Engine(services, root, secrets)
-                await engine.keys.load()
-                await nursery.start(root.run)
-                nursery.start_soon(Janitor(services).run)
-                await nursery.start(engine.scheduler.run)
-                try:
-                    yield engine
-                    await engine.drain(grace)
-                except Exception:
-                    await engine.close(FLUSH_SECONDS)
-                    raise
-                await engine.close(FLUSH_SECONDS)
-                nursery.cancel_scope.cancel()
+            async with _living(services, secrets, grace) as engine:
+                yield engine
         committing.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _living(services: Services, secrets: Sequence[Secret], grace: float) -> AsyncIterator[Engine]:
+    """The actors of an engine beside the committer, which outlives them."""
+    async with trio.open_nursery() as nursery:
+        root = Root(services)
+        engine = Engine(services, root, secrets)
+        await engine.keys.load()
+        await nursery.start(root.run)
+        nursery.start_soon(Janitor(services).run)
+        await nursery.start(engine.scheduler.run)
+        try:
+            yield engine
+            await engine.drain(grace)
+        except Exception:
+            await engine.close(FLUSH_SECONDS)
+            raise
+        await engine.close(FLUSH_SECONDS)
+        nursery.cancel_scope.cancel()
 
 
 def _check(runner: Runner | None, allow: Sequence[str], max_attempts: int) -> None:

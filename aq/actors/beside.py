@@ -63,14 +63,7 @@ class Beside:
     async def _answer(self, ask: Callable[[Then], None]) -> Answer:
         """Put something from outside a turn, and wait until it is settled."""
         reply = Reply[Answer]()
-
-        def settle(answer: Answer | Exception) -> None:
-            if isinstance(answer, Exception):
-                reply.fail(answer)
-            else:
-                reply.set(answer)
-
-        ask(settle)
+        ask(reply.settle)
         self._desk.outbox.wake()
         return await reply.wait()
 

@@ -97,12 +97,9 @@ class Committer:
         reply = Reply[Answer]()
 
         def settle(answer: Answer | Exception) -> None:
-            if isinstance(answer, Exception):
-                reply.fail(answer)
-                return
             if isinstance(answer, Applied):
                 then(answer)
-            reply.set(answer)
+            reply.settle(answer)
 
         await self.write(Write(unit, settle, insists))
         return await reply.wait()

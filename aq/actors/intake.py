@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from aq import lifecycle
@@ -13,7 +14,7 @@ from aq.actors.desk import earliest_expiry
 from aq.actors.messages import Arrived, Ensure, Reply
 from aq.actors.root import Root
 from aq.actors.services import Services
-from aq.errors import AsyncQueueError, FieldError, ValidationError
+from aq.errors import AsyncQueueError, Gathering, ValidationError, within
 from aq.instants import SECOND, Instant
 from aq.storage.answers import Applied, Entry, Reason, Refused
 from aq.storage.changes import Change, Insert
@@ -66,16 +67,15 @@ class Intake:
         UnavailableError when they were not accepted for now (OverloadedError, QuarantinedError and its other
         kinds).
         """
+        made = partial(self._made, environment, news, traceparent, schedule_id, slot)
         refused = Refused(Reason.STATE)
         for _ in range(_TRIES):
-            tasks = self._made(
-                environment, news, traceparent, schedule_id, slot
-            )  # no queue for what is wrong
+            tasks = made()  # before any queue is: there is none for what is wrong
             last = self._services.minter.last
             for key in dict.fromkeys(task.queue for task in tasks):
                 await self._ensure(key)
             if self._services.minter.last != last:  # ids are in the order in which tasks can be written
-                tasks = self._made(environment, news, traceparent, schedule_id, slot)
+                tasks = made()
             inserts = [Insert(task, new.payload) for task, new in zip(tasks, news, strict=True)]
 
             def tell(answer: Applied, tasks: Sequence[Task] = tasks) -> None:
@@ -107,7 +107,7 @@ class Intake:
         services = self._services
         now = services.clock.now()
         wall_ahead = math.floor(services.clock.wall_offset() * SECOND)
-        tasks, wrong = [], list[FieldError]()
+        tasks, wrong = [], Gathering()
         for place, new in enumerate(news):
             try:
                 task = lifecycle.submitted(
@@ -121,11 +121,10 @@ class Intake:
                     slot=slot,
                 )
             except ValidationError as error:
-                wrong += [FieldError(f"tasks[{place}].{it.field}", it.message) for it in error.errors]
+                wrong.errors += within(f"tasks[{place}]", error)
             else:
                 tasks.append(task)
-        if wrong:
-            raise ValidationError(wrong)
+        wrong.check()
         return tasks
 
     def _tell(self, tasks: Sequence[Task], released: Sequence[Entry]) -> None:

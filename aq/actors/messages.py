@@ -40,6 +40,13 @@ class Reply(Generic[T]):
             self._error = error
             self._finish()
 
+    def settle(self, answer: T | Exception) -> None:
+        """`fail` with an error, `set` anything else."""
+        if isinstance(answer, Exception):
+            self.fail(answer)
+        else:
+            self.set(answer)
+
     async def wait(self) -> T:
         """The value, or raises the error. Cancelling the wait does not take back what was asked."""
         await self._done.wait()
