@@ -295,8 +295,12 @@ class EngineMachine(RuleBasedStateMachine):
         Two ends of one moment may be heard in either order, and which task starts is then right either way.
         """
         ending = [task_id for task_id in self.runner.held if self.world.tasks[task_id].times_out <= at]
-        probes = self.world.probes.values()
-        return next((one for one in ending if one in probes or self.world.tasks[one].key is not None), None)
+        probes, policies = self.world.probes.values(), self.world.policies
+
+        def opens(task: Known) -> bool:
+            return task.id in probes or task.key is not None or policies[task.queue].per_host is not None
+
+        return next((one for one in ending if opens(self.world.tasks[one])), None)
 
     @precondition(lambda self: self.runner.held)
     @rule(data=st.data(), outcome=st.sampled_from([SUCCESS, FAILURE, FAILURE, LATER, BUSY, BUSY, GONE]))
