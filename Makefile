@@ -63,5 +63,5 @@ powercut: $(STAMP) ## cut the power under real SQLite: CUTS (10,000) of the stor
 	@$(BIN)/python -m tests.powercut --cuts $(or $(CUTS),10000) --worlds $(or $(WORLDS),1000) --seed $(or $(SEED),1)
 
 pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
-	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra otel --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"
 	@echo 'uv>=0.9' | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements/tools.txt --custom-compile-command "make pins"
