@@ -43,7 +43,7 @@ from aq.instants import SECOND
 from aq.keys import Keyring
 from aq.queues import Queues
 from aq.schedules import Schedules
-from aq.storage.answers import Refused, StoredTask, TaskFilter, TaskPage
+from aq.storage.answers import MOST_LOOKED_AT, Failures, Refused, StoredTask, TaskFilter, TaskPage
 from aq.storage.changes import Change
 from aq.target import parse_target
 from aq.task import Attempt, Environment, NewTask, QueueKey, Status, Task
@@ -277,12 +277,32 @@ class Engine:
         return await self.find(which, limit=limit, offset=offset)
 
     async def find(
-        self, which: TaskFilter, *, limit: int = 20, offset: int = 0, before: str | None = None
+        self,
+        which: TaskFilter,
+        *,
+        limit: int = 20,
+        offset: int = 0,
+        before: str | None = None,
+        after: str | None = None,
     ) -> TaskPage:
-        """As `list`, with every filter there is; ``before`` goes on below a page's ``more``."""
+        """As `list`, with every filter there is; ``before`` goes on below a page's ``more``.
+
+        ``after`` begins above that task and goes upwards, the oldest first. Only one of the three.
+        """
         if limit < 1 or offset < 0:
             raise ValueError("limit must be at least 1 and offset at least 0")
-        return await self._services.storage.list_tasks(which, limit=limit, offset=offset, before=before)
+        return await self._services.storage.list_tasks(
+            which, limit=limit, offset=offset, before=before, after=after
+        )
+
+    async def failures(
+        self, *, environment: Environment = Environment.LIVE, queues: tuple[str, ...] | None = None
+    ) -> Failures:
+        """Failed tasks by queue, destination and error type, of these queues or of all.
+
+        The `MOST_LOOKED_AT` created last are looked at, so that it takes no longer however many have failed.
+        """
+        return await self._services.storage.failures(environment, queues, most=MOST_LOOKED_AT)
 
     async def delete(self, task_id: str, *, environment: Environment = Environment.LIVE) -> None:
         """Delete a pending task. When this returns, it will never be delivered.

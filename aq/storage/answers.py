@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
@@ -14,6 +14,10 @@ from aq.task import Attempt, Environment, Status, Task
 
 MOST_LOOKED_AT: Final = 10_000
 """Tasks that a filtered list looks at for one page (rule 13)."""
+
+
+SAMPLES: Final = 3
+"""Tasks that a group of failures names."""
 
 
 class Entry(NamedTuple):
@@ -155,6 +159,40 @@ class TaskPage:
     tasks: Sequence[Task]
     total: int | None
     more: str | None
+
+
+@frozen
+class FailureGroup:
+    """Failed tasks of one queue, destination and error type.
+
+    The first of them failed at ``first_at``, the last at ``last_at``. ``samples`` are the ids of those
+    created last, newest first, at most `SAMPLES`; ``error`` is what was said of the newest one's latest
+    attempt, None where it had none.
+    """
+
+    queue: str
+    destination: str
+    error_type: ErrorType | None
+    count: int
+    first_at: Instant
+    last_at: Instant
+    samples: tuple[str, ...]
+    error: str | None
+
+
+@frozen
+class Failures:
+    """Failed tasks by kind (rule 20): ``looked_at`` of ``total`` are in the groups."""
+
+    groups: Sequence[FailureGroup]
+    looked_at: int
+    total: int
+
+    @classmethod
+    def of(cls, groups: Iterable[FailureGroup], total: int) -> Failures:
+        """In the order that rule 20 gives them."""
+        inorder = sorted(groups, key=lambda group: (group.count, group.last_at, group.samples), reverse=True)
+        return cls(inorder, sum(group.count for group in inorder), total)
 
 
 @frozen

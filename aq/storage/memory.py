@@ -16,15 +16,19 @@ from aq.apikey import ApiKey
 from aq.errors import StorageError
 from aq.ids import sequence_of
 from aq.instants import Instant
+from aq.outcome import ErrorType
 from aq.schedule import Schedule
 from aq.storage.answers import (
     MOST_LOOKED_AT,
+    SAMPLES,
     Answer,
     Aside,
     Backlog,
     Claimed,
     Entry,
     Expiring,
+    FailureGroup,
+    Failures,
     Floor,
     StoredTask,
     TaskFilter,
@@ -151,6 +155,31 @@ class MemoryStorage:
         if which.counted:
             return sum(map(len, lists))
         return sum(matches(tables.tasks[sequence], which) for found in lists for sequence in found)
+
+    async def failures(
+        self, environment: Environment, queues: tuple[str, ...] | None, *, most: int
+    ) -> Failures:
+        which = TaskFilter(environment, queues, Status.FAILED)
+        tables = await self._checkpoint()
+        lists = self._lists(which)
+        kinds: dict[tuple[str, str, ErrorType | None], list[Task]] = {}
+        for sequence in islice(self._downwards(lists, which, None), most):
+            task = tables.tasks[sequence]
+            kinds.setdefault((task.queue.name, task.destination, task.error_type), []).append(task)
+        groups = [self._group(*kind, tasks) for kind, tasks in kinds.items()]
+        return Failures.of(groups, sum(map(len, lists)))
+
+    def _group(
+        self, queue: str, destination: str, error_type: ErrorType | None, tasks: Sequence[Task]
+    ) -> FailureGroup:
+        """``tasks`` are newest first."""
+        ended = [task.finished_at or 0 for task in tasks]
+        samples = tuple(task.id for task in tasks[:SAMPLES])
+        attempts = self._tables.attempts.get(sequence_of(samples[0]) or 0)
+        error = attempts[max(attempts)].error if attempts else None
+        return FailureGroup(
+            queue, destination, error_type, len(tasks), min(ended), max(ended), samples, error
+        )
 
     # -- scheduling -----------------------------------------------------------------------------------------
     async def window(

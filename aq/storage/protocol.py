@@ -63,6 +63,11 @@ Schedules and keys
 Truth
 19. ``audit`` compares everything that is kept counted or marked with what it stands for, by looking at every
     task, and says in words what differs.
+
+Failures
+20. ``failures`` puts failed tasks into groups of one queue, destination and error type: the largest first,
+    then the one that failed last. It looks at those created last, and says how many there are in all. Its
+    cost has a bound, however many have failed.
 """
 
 from __future__ import annotations
@@ -80,6 +85,7 @@ from aq.storage.answers import (
     Backlog,
     Claimed,
     Expiring,
+    Failures,
     Floor,
     StoredTask,
     TaskFilter,
@@ -140,6 +146,12 @@ class Storage(Protocol):
 
     async def count_tasks(self, which: TaskFilter) -> int:
         """How many there are; with a filter that is not ``counted`` it looks at every one of that state."""
+        ...
+
+    async def failures(
+        self, environment: Environment, queues: tuple[str, ...] | None, *, most: int
+    ) -> Failures:
+        """Failed tasks by kind, of these queues or of all; rule 20. At most ``most`` tasks are looked at."""
         ...
 
     async def window(

@@ -15,6 +15,7 @@ from aq.storage.answers import (
     Backlog,
     Claimed,
     Expiring,
+    Failures,
     Floor,
     StoredTask,
     TaskFilter,
@@ -79,6 +80,11 @@ class Faulty:
 
     async def count_tasks(self, which: TaskFilter) -> int:
         return await self.storage.count_tasks(which)
+
+    async def failures(
+        self, environment: Environment, queues: tuple[str, ...] | None, *, most: int
+    ) -> Failures:
+        return await self.storage.failures(environment, queues, most=most)
 
     async def window(
         self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str] = (), aside_limit: int = 0

@@ -14,6 +14,7 @@ from aq.apikey import ApiKey
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.lifecycle import started
+from aq.outcome import ErrorType
 from aq.schedule import Schedule
 from aq.storage.answers import (
     Answer,
@@ -23,6 +24,8 @@ from aq.storage.answers import (
     Claimed,
     Entry,
     Expiring,
+    FailureGroup,
+    Failures,
     Floor,
     Reason,
     Refused,
@@ -136,6 +139,20 @@ class Model:
         else:
             rest = [task for task in found if before is None or task.id < before][offset:]
         return TaskPage(rest[:limit], total, rest[limit - 1].id if 0 < limit < len(rest) else None)
+
+    def failures(self, environment: Environment, queues: tuple[str, ...] | None, most: int) -> Failures:
+        failed = self.listed(TaskFilter(environment, queues, Status.FAILED))
+        looked_at = failed[:most]
+        kinds = {_kind(task) for task in looked_at}
+        groups = [self._group([task for task in looked_at if _kind(task) == kind]) for kind in kinds]
+        return Failures.of(groups, len(failed))
+
+    def _group(self, tasks: list[Task]) -> FailureGroup:
+        ends = [task.finished_at or 0 for task in tasks]
+        attempts = sorted(self.state.attempts[tasks[0].id].items())
+        samples = tuple(task.id for task in tasks[:3])
+        error = attempts[-1][1].error if attempts else None
+        return FailureGroup(*_kind(tasks[0]), len(tasks), min(ends), max(ends), samples, error)
 
     def window(
         self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str], aside_limit: int
@@ -361,6 +378,10 @@ def _entries(tasks: Sequence[Task]) -> list[Entry]:
         Entry(task.id, task.priority, task.due_at, task.version, task.destination, task.expires_at)
         for task in tasks
     ]
+
+
+def _kind(task: Task) -> tuple[str, str, ErrorType | None]:
+    return task.queue.name, task.destination, task.error_type
 
 
 def _matches(task: Task, which: TaskFilter) -> bool:

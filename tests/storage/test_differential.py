@@ -90,6 +90,10 @@ async def compare_lists(
     assert found == model.list_tasks(counted, limit, offset, before, after)
     assert await storage.count_tasks(counted) == len(model.listed(counted))
 
+    most = random.choice([1, 3, 1_000])
+    failures = await storage.failures(counted.environment, counted.queues, most=most)
+    assert failures == model.failures(counted.environment, counted.queues, most)
+
     def moment() -> int | None:
         return random.choice([None, now - random.randint(0, 30) * SECOND])
 

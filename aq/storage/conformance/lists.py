@@ -1,4 +1,4 @@
-"""Rule 13: lists and counts of tasks."""
+"""Rules 13 and 20: lists and counts of tasks, failures by kind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, Final
 
-from aq.outcome import ErrorType
-from aq.storage.answers import MOST_LOOKED_AT, TaskFilter
-from aq.storage.changes import Insert
+from aq.outcome import AttemptStatus, ErrorType
+from aq.storage.answers import MOST_LOOKED_AT, FailureGroup, Failures, TaskFilter
+from aq.storage.changes import Insert, Record
 from aq.storage.conformance.bench import (
     IMAGES,
     MAIL,
@@ -21,7 +21,7 @@ from aq.storage.conformance.bench import (
     expect,
 )
 from aq.storage.protocol import Storage
-from aq.task import Environment, Options, Status, Task
+from aq.task import Attempt, Environment, Options, QueueKey, Status, Task
 
 LIVE: Final = Environment.LIVE
 
@@ -168,9 +168,62 @@ async def a_list_looks_at_so_many_and_says_where_to_go_on(factory: Factory) -> N
         expect(13, await storage.count_tasks(which), 2)
 
 
+async def failures_come_by_kind(factory: Factory) -> None:
+    """Rule 20: of the queues and the environment asked for, the largest group first."""
+    async with factory() as storage:
+        bench = Bench(storage)
+        await bench.make(MAIL, IMAGES, SANDBOX)
+        expect(20, await storage.failures(LIVE, None, most=5), Failures([], 0, 0))
+
+        async def fail(error_type: ErrorType | None, at: int, queue: QueueKey = MAIL, host: str = "a") -> str:
+            task = bench.task(
+                queue,
+                webhook_url=f"https://{host}.example/{at}",
+                status=Status.FAILED,
+                finished_at=NOW + at,
+                error_type=error_type,
+            )
+            await bench.put(task)
+            return task.id
+
+        await bench.put(bench.task(error_type=ErrorType.DNS), bench.task(status=Status.COMPLETED))
+        dns = [await fail(ErrorType.DNS, at) for at in (5, 9, 2, 3)]
+        tls = [await fail(ErrorType.TLS, 4)]
+        other = [await fail(ErrorType.DNS, 6, host="b")]
+        images = [await fail(None, at, IMAGES) for at in (1, 8)]
+        there = [await fail(ErrorType.DNS, 1, SANDBOX)]
+        attempts = [
+            Attempt(number, AttemptStatus.ERROR, NOW, 1, 1, error=f"said {number}") for number in (9, 10)
+        ]
+        await bench.commit([Record(dns[-1], attempt) for attempt in attempts])
+
+        def group(queue: str, host: str, error_type: ErrorType | None, *rest: Any) -> FailureGroup:
+            return FailureGroup(queue, f"https://{host}.example", error_type, *rest)
+
+        of_dns = group("mail", "a", ErrorType.DNS, 4, NOW + 2, NOW + 9, (*dns[:0:-1],), "said 10")
+        of_images = group("images", "a", None, 2, NOW + 1, NOW + 8, (*images[::-1],), None)
+        of_other = group("mail", "b", ErrorType.DNS, 1, NOW + 6, NOW + 6, (*other,), None)
+        of_tls = group("mail", "a", ErrorType.TLS, 1, NOW + 4, NOW + 4, (*tls,), None)
+        in_mail = [of_dns, of_other, of_tls]
+        of_sandbox = group("mail", "a", ErrorType.DNS, 1, NOW + 1, NOW + 1, (*there,), None)
+        cases: Sequence[tuple[Environment, tuple[str, ...] | None, int, Failures]] = [
+            (LIVE, None, 8, Failures([of_dns, of_images, of_other, of_tls], 8, 8)),
+            (LIVE, ("mail", "mail", "unheard"), 6, Failures(in_mail, 6, 6)),
+            (LIVE, ("images",), 9, Failures([of_images], 2, 2)),
+            (LIVE, (), 9, Failures([], 0, 0)),
+            (LIVE, None, 2, Failures([of_images], 2, 8)),
+            (LIVE, None, 4, Failures([of_images, of_other, of_tls], 4, 8)),
+            (Environment.TEST, None, 8, Failures([of_sandbox], 1, 1)),
+            (Environment.CALLBACK, None, 8, Failures([], 0, 0)),
+        ]
+        for environment, queues, most, wanted in cases:
+            expect(20, await storage.failures(environment, queues, most=most), wanted)
+
+
 CASES: Final[Sequence[Case]] = (
     lists_are_newest_first,
     pages_follow_each_other,
     a_filter_lets_through_what_it_names,
     a_list_looks_at_so_many_and_says_where_to_go_on,
+    failures_come_by_kind,
 )

@@ -98,6 +98,7 @@ async def a_closed_storage_says_so(factory: Factory) -> None:
             lambda: storage.head_of(MAIL, "k"),
             lambda: storage.list_tasks(TaskFilter(), limit=1),
             lambda: storage.count_tasks(TaskFilter()),
+            lambda: storage.failures(Environment.LIVE, None, most=1),
             lambda: storage.backlogs(Environment.LIVE, NOW),
             lambda: storage.claim(Environment.LIVE, "k", NOW),
             lambda: storage.schedule("schedule_unheard"),

@@ -5,7 +5,7 @@
     schema       is the file ours, of which version, whole? migrations
     statements   SQL that reads       bulk     SQL that writes     rows    domain values as rows, and back
     writer       the one connection that commits:   before   what it finds      tasks   how it writes them
-    readers      a few connections that read:       reads, lists, windows, audit   what they read
+    readers      a few connections that read:       reads, lists, failed, windows, audit   what they read
     failures     what an error means
 
 WAL journal, synchronous=FULL: a commit is on the disk before it returns.
@@ -29,6 +29,7 @@ from aq.storage.answers import (
     Backlog,
     Claimed,
     Expiring,
+    Failures,
     Floor,
     StoredTask,
     TaskFilter,
@@ -40,6 +41,7 @@ from aq.storage.protocol import Traits
 from aq.storage.sqlite import reads
 from aq.storage.sqlite.audit import audit
 from aq.storage.sqlite.connection import Connect, SqliteError, StdlibConnection
+from aq.storage.sqlite.failed import failures_by_kind
 from aq.storage.sqlite.failures import UNREADABLE, Health, what_to_do
 from aq.storage.sqlite.lists import count_tasks, list_tasks
 from aq.storage.sqlite.lock import StoreLock
@@ -48,7 +50,7 @@ from aq.storage.sqlite.place import require_writable
 from aq.storage.sqlite.readers import Hop, Readers
 from aq.storage.sqlite.schema import Check, begin_log_anew, renew_log, roll_back
 from aq.storage.sqlite.writer import Writer
-from aq.task import Environment, Queue, QueueKey, Task
+from aq.task import Environment, Queue, QueueKey, Status, Task
 
 
 @asynccontextmanager
@@ -184,6 +186,12 @@ class SqliteStorage:
 
     async def count_tasks(self, which: TaskFilter) -> int:
         return await self._readers.run(partial(count_tasks, which=which))
+
+    async def failures(
+        self, environment: Environment, queues: tuple[str, ...] | None, *, most: int
+    ) -> Failures:
+        which = TaskFilter(environment, queues, Status.FAILED)
+        return await self._readers.run(partial(failures_by_kind, which=which, most=most))
 
     async def window(
         self, key: QueueKey, now: Instant, limit: int, aside: Sequence[str] = (), aside_limit: int = 0

@@ -46,6 +46,7 @@ _BORROWED_US: Final = 100_000
 
 _Bounds: TypeAlias = tuple[int, int]
 """Sequences: above the one, below the other."""
+EVERYWHERE: Final = -1, _BEYOND_ALL
 
 
 @frozen
@@ -97,7 +98,7 @@ def ids_text(walk: Walk) -> str:
     return as_json("t.id", f"({walk.text()}) AS walk CROSS JOIN tasks AS t WHERE t.seq = walk.seq")
 
 
-class _Source:
+class Source:
     """What a filter asks of the store: which walk, and under which conditions."""
 
     def __init__(self, db: Connection, which: TaskFilter, upwards: bool) -> None:
@@ -129,7 +130,7 @@ def list_tasks(
 ) -> TaskPage:
     bounds = _bounds(which, before, after)
     with one_moment(db):
-        source = _Source(db, which, upwards=after is not None)
+        source = Source(db, which, upwards=after is not None)
         total = source.total if which.counted else None
         if not source.keys or _empty(bounds):
             return TaskPage([], total, None)
@@ -141,7 +142,7 @@ def list_tasks(
 
 
 def _filtered(
-    db: Connection, source: _Source, bounds: _Bounds, total: int | None, limit: int, offset: int
+    db: Connection, source: Source, bounds: _Bounds, total: int | None, limit: int, offset: int
 ) -> TaskPage:
     """At most `MOST_LOOKED_AT` tasks are looked at; what else there is comes with the next page."""
     looked = *source.within(bounds), MOST_LOOKED_AT, 0
@@ -164,7 +165,7 @@ def _filtered(
 def count_tasks(db: Connection, which: TaskFilter) -> int:
     bounds = _bounds(which, None, None)
     with one_moment(db):
-        source = _Source(db, which, upwards=False)
+        source = Source(db, which, upwards=False)
         if which.counted:
             return int(source.total)
         if not source.keys or _empty(bounds):
@@ -176,7 +177,7 @@ def count_tasks(db: Connection, which: TaskFilter) -> int:
 
 def _bounds(which: TaskFilter, before: str | None, after: str | None) -> _Bounds:
     """Between which sequences a page lies; nothing lies in bounds that are empty."""
-    low, high = -1, _BEYOND_ALL
+    low, high = EVERYWHERE
     for text in (before, after or None):
         if text is not None and sequence_of(text) is None:
             return 0, 0
