@@ -5,7 +5,7 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format figures kill9 hostile-run fuzz powercut sim sim-mutants sim-hashes pins
+.PHONY: help setup serve test lint check format docs docs-serve figures kill9 hostile-run fuzz powercut sim sim-mutants sim-hashes pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ check: lint test ## what CI runs: lint, then test
 format: $(STAMP) ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: $(STAMP) ## build the documentation into site/
+	@$(BIN)/python -m tools.docs
+
+docs-serve: $(STAMP) ## show the documentation on 127.0.0.1:8000, built anew as its pages change
+	@exec $(BIN)/zensical serve
 
 figures: $(STAMP) ## measure drain, intake and latency, each beside its ceiling (a minute or two)
 	@$(BIN)/python -m benchmarks.figures

@@ -1,0 +1,1 @@
+"""The documentation: its blocks, its site, and what is deployed by it."""
