@@ -55,6 +55,8 @@ class Connection:
         self._given_back: Request | None = None
         self.over = trio.CancelScope()
         """Cancelled when there is nothing left to serve: Hypercorn would wait for a timer of its own."""
+        self.listening = trio.Event()
+        """Set once the client was listened to, or refused without that."""
         self._receiving = trio.CancelScope()
         self._answered = trio.Event()
         self._answered.set()
@@ -148,10 +150,12 @@ class Connection:
         finally:
             self._room.held -= self._held
             self._held = 0
+            self.listening.set()
             await trio.aclose_forcefully(self.stream)
 
     async def refuse(self, status: int, detail: str) -> None:
         """Answer without having read anything."""
+        self.listening.set()
         await self._refuse(Refusal(status, detail))
 
     # -- within ---------------------------------------------------------------------------------------------
@@ -201,6 +205,7 @@ class Connection:
             self._waiting_since = trio.current_time()
             return True
         await self._no_more_after_the_end()
+        self.listening.set()
         fresh = not self._reader.begun
         with trio.CancelScope(deadline=self._deadline()) as self._receiving:
             data = await self.stream.receive_some(_RECEIVE)

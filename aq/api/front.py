@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
@@ -35,7 +35,7 @@ _TOLD_NO: Final = 100
 """Clients over the bound that get an answer; further ones are closed without a word."""
 BACKLOG: Final = 1_024
 LAST_SECONDS: Final = 0.05
-"""Before the door is closed: what was sent to it by then is read, and answered."""
+"""Once nobody comes in any more: what those who are in had sent by then is read, and answered."""
 CLOSE_SECONDS: Final = 2
 """At the end, answers that are on their way have so long to go out."""
 logger = logging.getLogger(__name__)
@@ -57,27 +57,32 @@ async def open_front(
 ) -> AsyncIterator[Front]:
     """Serve the app until the block is left; then close the listeners and, within seconds, every connection.
 
-    What has been sent to it by then is answered, and an answer that is on its way goes out if its client
-    takes it; idle connections are closed.
+    Who has connected by then, accepted or not, is served. What has been sent is answered, and an answer that
+    is on its way goes out if its client takes it; idle connections are closed.
     """
     config = _config()
     context = WorkerContext(None)
     async with _lifespan(app, config) as state, trio.open_nursery() as connections:
         front = Front(app, lane, config, context, state, max_connections, Room(max_held_bytes))
+        listening = [_second_hand(listener.socket) for listener in listeners]
         try:
             async with trio.open_nursery() as accepting:
                 accept = partial(trio.serve_listeners, front.serve, handler_nursery=connections)
                 for listener in listeners:
                     accepting.start_soon(accept, [listener])
                 yield front
-                await trio.sleep(LAST_SECONDS)
-                await trio.lowlevel.checkpoint()  # behind everyone who was woken in the same moment
                 accepting.cancel_scope.cancel()
-            await _close_all(listeners)
+            for stream in _last_ones(listening):
+                connections.start_soon(front.serve, stream)
+            await trio.sleep(LAST_SECONDS)
+            await front.wait_listening()
+            await trio.lowlevel.checkpoint()  # behind everyone who was woken in the same moment
             front.end_soon()
             with trio.move_on_after(CLOSE_SECONDS):
                 await front.wait_empty()
         finally:
+            for kernel in listening:
+                kernel.close()
             await front.abort()
 
 
@@ -150,6 +155,11 @@ class Front:
         for connection in self.open:
             connection.end_soon()
 
+    async def wait_listening(self) -> None:
+        """Until no connection is so new that its client was never listened to."""
+        for connection in list(self.open):
+            await connection.listening.wait()
+
     async def wait_empty(self) -> None:
         """Until no connection is open."""
         while self.open:
@@ -193,6 +203,26 @@ def _give_up_on_the_silent(stream: trio.abc.HalfCloseableStream) -> None:
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_SECONDS * 1_000)
 
 
-async def _close_all(listeners: Sequence[trio.SocketListener]) -> None:
-    for listener in listeners:
-        await listener.aclose()
+def _second_hand(listening: trio.socket.SocketType) -> socket.socket:
+    """On the same listening socket, which is closed with its last hand; an accept loop closes its own."""
+    kernel = socket.fromfd(listening.fileno(), listening.family, listening.type)
+    kernel.setblocking(False)
+    return kernel
+
+
+def _last_ones(listening: Sequence[socket.socket]) -> Iterator[trio.SocketStream]:
+    """Close; before that take whom nobody has accepted of all who connected: a close would reset them.
+
+    There is no step of the event loop between the last of them and the close. They are as many at most as can
+    wait at once, since others may come meanwhile.
+    """
+    for kernel in listening:
+        for _ in range(BACKLOG + 1):
+            try:
+                accepted, _ = kernel.accept()
+            except BlockingIOError:
+                break
+            except OSError:
+                continue  # this one has gone, or there is no file left for it
+            yield trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+        kernel.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 from attrs import frozen
@@ -16,6 +17,20 @@ from tests.api.api_world import KEY, LANE, URL, Api, open_api
 
 HEADERS = f"Host: a\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n".encode()
 TASK = json.dumps({"queue": "q", "webhook_url": URL, "delay": 3600}).encode()
+
+
+@frozen
+class Deaf(trio.abc.Listener[trio.SocketStream]):
+    """A listener that never has time to accept anybody."""
+
+    socket: trio.socket.SocketType
+
+    async def accept(self) -> trio.SocketStream:
+        await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        self.socket.close()
+        await trio.lowlevel.checkpoint()
 
 
 @frozen
@@ -54,9 +69,11 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door() -> AsyncIterator[Door]:
-    """With the lane, unless a test says otherwise."""
-    listeners = await open_listeners("127.0.0.1", 0)
+async def open_door(*, deaf: bool = False) -> AsyncIterator[Door]:
+    """With the lane, unless a test says otherwise; ``deaf`` is one that accepts nobody before its end."""
+    listeners: Sequence[Any] = await open_listeners("127.0.0.1", 0)
+    if deaf:
+        listeners = [Deaf(listener.socket) for listener in listeners]
     port = listeners[0].socket.getsockname()[1]
     storage = MemoryStorage()
     async with (

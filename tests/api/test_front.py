@@ -7,6 +7,7 @@ import socket
 import pytest
 import trio
 
+from aq.api import front
 from tests.api.api_world import KEY
 from tests.api.door import HEADERS, TASK, open_door, post
 
@@ -94,15 +95,22 @@ async def test_accepted_sockets_give_up_on_silent_peers() -> None:
         await stream.aclose()
 
 
-async def test_who_knocked_before_the_end_is_answered() -> None:
-    """On connections that nobody has accepted yet: from the first to the end of the block no step is made."""
-    async with open_door() as door:
-        sockets = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(9)]
+@pytest.mark.parametrize("draining", [False, True])
+@pytest.mark.parametrize("seconds", [front.LAST_SECONDS, 0])
+async def test_who_knocked_before_the_end_is_answered(
+    draining: bool, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On connections that nobody accepts before the end, also where there is no time to wait for anything."""
+    monkeypatch.setattr(front, "LAST_SECONDS", seconds)
+    async with open_door(deaf=True) as door:
+        sockets = [socket.create_connection(("127.0.0.1", door.port)) for _ in range(99)]
         for one in sockets:
             one.sendall(post(TASK))
+        if draining:
+            door.api.engine.begin_drain()
     for one in sockets:
         async with trio.SocketStream(trio.socket.from_stdlib_socket(one)) as stream:
-            assert (await stream.receive_some())[:12] == b"HTTP/1.1 201"
+            assert (await stream.receive_some())[:12] == (b"HTTP/1.1 503" if draining else b"HTTP/1.1 201")
 
 
 async def test_the_port_is_free_once_the_door_is_closed() -> None:
