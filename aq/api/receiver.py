@@ -21,6 +21,7 @@ from aq.delivery.signing import verify
 from aq.engine import Engine
 from aq.instants import from_seconds
 from aq.rules import Integer, Number, Rule
+from aq.texts import one_line
 
 _QUERY: Final[Mapping[str, Rule]] = {"status": Integer(200, 599), "delay": Number(0, 60)}
 _WITHOUT_BODY: Final = (204, 304)
@@ -43,17 +44,9 @@ class ReceiverRoutes:
         asked = {"status": 200, "delay": 0, **parameters(_QUERY)}
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         verify(dict(request.headers), body, self.engine.signing_secrets, from_seconds(self.wall()))
-        logger.info("received %s", _one_line(body))
+        logger.info("received %s", one_line(body.decode("utf-8", "replace")[:_MOST_LOGGED]))
         await trio.sleep(asked["delay"])
         status = asked["status"]
         if status in _WITHOUT_BODY:
             return views.nothing(status)
         return views.answer({"received": True}, status)
-
-
-def _one_line(body: bytes) -> str:
-    """For the log: what could start a new line or move a terminal's cursor is replaced."""
-    text = body.decode("utf-8", "replace")[:_MOST_LOGGED]
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import click
+
+from aq.cli.ends import Failure
+from aq.cli.output import json_option, print_json, say
 
 
 @click.command()
@@ -17,9 +19,9 @@ import click
     show_default=True,
     help="Where tasks are kept: sqlite:///PATH.",
 )
-@click.option("--json", "as_json", is_flag=True, help='Print {"problems": […]} instead of lines.')
+@json_option
 def doctor(storage: str, as_json: bool) -> None:
-    """Compare everything that is counted or marked in a store with the tasks themselves.
+    """Compare a store's counters and marks with its tasks.
 
     \b
     Stop the server first, then:
@@ -34,14 +36,14 @@ def doctor(storage: str, as_json: bool) -> None:
 
     path = storage.removeprefix("sqlite:///")
     if path != storage and not os.path.exists(path):
-        raise click.ClickException(f"there is no store at {path}")
-    click.echo(f"checking {storage} …", err=True)
+        raise Failure(f"there is no store at {path}")
+    say(f"checking {storage} …")
     try:
         problems = trio.run(_examine, storage)
     except AsyncQueueError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(str(error)) from None
     if as_json:
-        click.echo(json.dumps({"problems": problems}))
+        print_json({"problems": problems})
     else:
         click.echo("\n".join(problems) or "all is true: counters and marks agree with every task")
     sys.exit(1 if problems else 0)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aq.cli.ends import Failure
 from aq.cli.settings import read_settings
-from aq.errors import ValidationError
 
 if TYPE_CHECKING:
     from aq.server import Settings
@@ -108,6 +108,7 @@ def _check(settings: Settings) -> None:
     from aq.apikey import check_key
     from aq.delivery.addresses import Guard
     from aq.delivery.signing import parse_secrets
+    from aq.errors import ValidationError
     from aq.storage import open_storage
 
     if math.isnan(settings.grace):  # it is in every range
@@ -141,7 +142,7 @@ def _run(settings: Settings) -> None:
     try:
         trio.run(serve, settings, click.echo, clock=BootClock())
     except AsyncQueueError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(str(error)) from None
 
 
 def _is_loopback(host: str) -> bool:

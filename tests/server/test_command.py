@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -30,12 +28,6 @@ def options(*args: str) -> dict[str, object]:
 
 def test_version() -> None:
     assert run("--version").output == f"aq {__version__}\n"
-
-
-def test_every_help_has_an_example() -> None:
-    for command, example in (([], "aq serve"), (["serve"], "aq serve"), (["doctor"], "aq doctor")):
-        output = run(*command, "--help").output
-        assert f"\n    {example}" in output or f"\n      {example}" in output
 
 
 def test_defaults() -> None:
@@ -124,10 +116,3 @@ def test_a_file_that_is_wrong_exits_2(tmp_path: Path, text: str) -> None:
     result = run("serve")
     assert result.exit_code == 2
     assert "port" in result.output or "aq.toml" in result.output
-
-
-def test_help_loads_nothing_heavy() -> None:
-    heavy = {"trio", "quart", "hypercorn", "msgspec", "cattrs", "httpx"}
-    code = f"import sys, aq.cli; sys.exit(repr(sorted({heavy!r} & set(sys.modules))))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr == "[]\n"
