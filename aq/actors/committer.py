@@ -51,7 +51,11 @@ class Write:
 
     @property
     def payload_bytes(self) -> int:
-        return sum(len(change.payload) for change in self.unit if isinstance(change, Insert))
+        total = 0
+        for change in self.unit:
+            if type(change) is Insert:
+                total += len(change.payload)
+        return total
 
 
 class Committer:

@@ -13,7 +13,7 @@ from aq.explanation import Explanation
 from aq.instants import Instant
 from aq.outcome import Outcome
 from aq.policy import QueuePolicy
-from aq.storage.answers import Answer, Entry
+from aq.storage.answers import Entry
 from aq.task import NewTask, Queue, Revival, Task
 
 T = TypeVar("T")
@@ -183,10 +183,7 @@ class Ended:
 
 @frozen
 class Settled:
-    """Report: a write is on disk or was refused; ``then`` is what its writer wanted to do about it."""
-
-    then: Callable[[Answer | Exception], None]
-    answer: Answer | Exception
+    """Report: writes are on disk or were refused; the outbox knows which."""
 
 
 @frozen

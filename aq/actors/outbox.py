@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from aq.actors.committer import Committer, Write
@@ -24,36 +25,42 @@ class Outbox:
         self._committer = committer
         self._mailbox = mailbox
         self._writes: list[Write] = []
+        self._settled: list[tuple[Then, Answer | Exception]] = []
+        """What the supervisor has not heard of yet."""
 
     def put(self, unit: Unit, then: Then, *, insists: bool = False, first: Then | None = None) -> None:
         """Send a unit with the next `flush`.
 
         Once it is settled, whoever waits outside hears ``first``, also when the supervisor has crashed
-        meanwhile; then ``then`` is run in a later turn of the supervisor, see `heard`.
+        meanwhile; then ``then`` is run in a later turn of the supervisor, see `hear`.
         """
-
-        def settle(answer: Answer | Exception) -> None:
-            if first is not None:
-                first(answer)
-            self._mailbox.report(Settled(then, answer))
-
         self.unsettled += 1
-        self._writes.append(Write(unit, settle, insists))
+        self._writes.append(Write(unit, partial(self._settle, first, then), insists))
 
     def wake(self) -> None:
         """Bring about a turn: something was put, or is over, outside of one."""
         self._mailbox.report(Woken())
 
-    def heard(self, message: Settled) -> None:
-        """One of its writes is settled."""
-        self.unsettled -= 1
-        message.then(message.answer)
+    def hear(self) -> None:
+        """Run what follows from the writes that are settled by now, in their order."""
+        settled, self._settled = self._settled, []
+        for then, answer in settled:
+            self.unsettled -= 1
+            then(answer)
 
     async def flush(self) -> None:
         """Hand what was put to the committer; waits while its inbox is full."""
         for write in self._writes:
             await self._committer.write(write)
         self._writes.clear()
+
+    def _settle(self, first: Then | None, then: Then, answer: Answer | Exception) -> None:
+        """All that a transaction settles is told by one message."""
+        if first is not None:
+            first(answer)
+        self._settled.append((then, answer))
+        if len(self._settled) == 1:
+            self._mailbox.report(Settled())
 
 
 def out_of_step(refused: Refused) -> AsyncQueueError:

@@ -199,7 +199,7 @@ class QueueSupervisor:
             case Ended():
                 self._attempts.conclude(message)
             case Settled():
-                self._outbox.heard(message)
+                self._outbox.hear()
             case Arrived():
                 self._arrivals.arrived(message)
             case Remove():

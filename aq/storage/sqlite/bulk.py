@@ -13,7 +13,7 @@ from attrs import frozen
 from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.statements import GIVEN
 
-_ROWS_PER_STATEMENT: Final = (64, 16, 4, 1)
+_ROWS_PER_STATEMENT: Final = (64, 32, 16, 8, 4, 2, 1)
 
 
 @frozen

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from attrs import asdict, astuple, fields
+from attrs import asdict, fields
 
 from aq.apikey import ApiKey, Scope
 from aq.instants import Instant
@@ -167,7 +167,7 @@ def attempt_row(sequence: int, attempt: Attempt) -> tuple[Any, ...]:
         attempt.error_type,
         attempt.error,
         attempt.response_body,
-        None if timing is None else _text(astuple(timing)),
+        None if timing is None else _text(timing.spans),
     )
 
 
