@@ -349,7 +349,8 @@ class Engine:
         """The same of a batch: tasks are named by their place, and have no idempotency keys of their own."""
         wrong: list[FieldError] = []
         for place, new in enumerate(news):
-            wrong += within(f"tasks[{place}]", ValidationError(self.wrong_with(new)))
+            if errors := self.wrong_with(new):
+                wrong += within(f"tasks[{place}]", ValidationError(errors))
             if new.idempotency_key is not None:
                 wrong.append(FieldError(f"tasks[{place}].idempotency_key", "must not be given here"))
         return wrong

@@ -19,6 +19,9 @@ ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 LENGTH: Final = 26
 _HALF: Final = LENGTH // 2
 _COUNTER_BITS: Final = 15
+_RANDOM_BITS: Final = 65
+_DRAWN_AT_ONCE: Final = 32
+"""Ids whose random bits are drawn together: a draw from the system's source is a call to the kernel."""
 _PAIRS: Final = [a + b for a in ALPHABET for b in ALPHABET]
 _ID: Final = re.compile(f"[^_]*_([{ALPHABET}]{{{_HALF}}})[{ALPHABET}]{{{_HALF}}}")
 _DIGITS: Final = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
@@ -35,6 +38,7 @@ class IdMinter:
     def __init__(self, random_bits: Callable[[int], int], floor: int = 0) -> None:
         self._random_bits = random_bits
         self._last = floor
+        self._drawn, self._left = 0, 0
 
     @property
     def last(self) -> int:
@@ -44,7 +48,14 @@ class IdMinter:
     def mint(self, now: Instant, prefix: str = "task_") -> str:
         """An id above every one before it. A burst of over 32,768 in a millisecond borrows from the next."""
         self._last = max(self._last + 1, now // 1000 << _COUNTER_BITS)
-        return prefix + _base32(self._last) + _base32(self._random_bits(65))
+        return prefix + _base32(self._last) + _base32(self._some_bits())
+
+    def _some_bits(self) -> int:
+        if not self._left:
+            self._drawn, self._left = self._random_bits(_RANDOM_BITS * _DRAWN_AT_ONCE), _DRAWN_AT_ONCE
+        self._left -= 1
+        self._drawn, bits = divmod(self._drawn, 1 << _RANDOM_BITS)
+        return bits
 
 
 def first_sequence_at(instant: Instant) -> int:

@@ -8,6 +8,7 @@ microseconds. Integers, so that comparing and adding are exact on every machine 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 Instant = int
 
@@ -15,8 +16,12 @@ SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=1_024)
 def to_rfc3339(instant: Instant) -> str:
-    """``2026-01-31T09:30:00.000000Z``: RFC 3339 in UTC, always six fractional digits, so it sorts as text."""
+    """``2026-01-31T09:30:00.000000Z``: RFC 3339 in UTC, always six fractional digits, so it sorts as text.
+
+    Tasks that are made together share their instants.
+    """
     moment = _EPOCH + timedelta(microseconds=instant)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
 

@@ -63,7 +63,7 @@ class Timing:
 
     def __attrs_post_init__(self) -> None:
         for span in self.spans:  # validators of attrs would take five times as long, at every attempt
-            if span is not None and not (isinstance(span, int) and 0 <= span < _MOST_MS):
+            if span is not None and (type(span) is not int or not 0 <= span < _MOST_MS):
                 raise ValueError(f"a span must be whole milliseconds from 0, not {span!r}")
 
     @property

@@ -10,12 +10,13 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from aq.errors import FieldError, Gathering, ValidationError
 from aq.instants import Instant
@@ -175,6 +176,8 @@ class _Headers:
     """Extra headers for the webhook: names and values that go over the wire as they are."""
 
     def accept(self, value: object) -> Headers:
+        if value == () and isinstance(value, Headers):
+            return value
         pairs = value if isinstance(value, Headers) else _pairs(value)
         names = [name.lower() for name, _ in pairs]
         if len(pairs) > MAX_HEADERS or len(set(names)) < len(names):
@@ -266,6 +269,7 @@ class NewTask:
             raise ValidationError([FieldError("run_at", "must not be given together with delay")])
 
 
+_KNOWN: Final = frozenset(field.name for field in fields(NewTask))
 _RIGHT: Final = {"queue": "q", "webhook_url": "https://example.com/"}
 
 
@@ -275,6 +279,11 @@ def read_task(fields: Mapping[str, object]) -> tuple[NewTask, Sequence[FieldErro
     Where something is, the task is one of what is right, for other rules to judge that too. ``run_at`` beside
     any ``delay`` is wrong, also beside the default one.
     """
+    if "queue" in fields and "webhook_url" in fields and _KNOWN.issuperset(fields):
+        with suppress(ValidationError):  # told below, with all else that is wrong
+            new = NewTask(**fields)  # type: ignore[arg-type]  # it looks for itself
+            if new.run_at is None or "delay" not in fields:
+                return new, ()
     wrong = Gathering()
     if "delay" in fields and fields.get("run_at") is not None:
         wrong.errors.append(FieldError("run_at", "must not be given together with delay"))

@@ -84,7 +84,7 @@ def _batch(body: JsonObject) -> tuple[list[NewTask], list[FieldError]]:
         is_object = isinstance(item.values, dict)
         new, errors = read_task(_fields(item) if is_object else {})
         news.append(new)
-        wrong += within(
-            f"tasks[{place}]", ValidationError(errors) if is_object else ValueError("must be an object")
-        )
+        if errors:
+            why = ValidationError(errors) if is_object else ValueError("must be an object")
+            wrong += within(f"tasks[{place}]", why)
     return news, wrong

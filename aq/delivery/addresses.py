@@ -103,6 +103,8 @@ class Guard:
     def __init__(self, allowed: Iterable[str | Network] = ()) -> None:
         """Raises ValueError for what is not a network in CIDR form."""
         self.allowed = tuple(_network(text) for text in allowed)
+        self.refusal_at_creation = lru_cache(maxsize=1_024)(self._refusal_at_creation)
+        """Asked again at every attempt; see `_refusal_at_creation`."""
 
     def judge(self, address: str | Address) -> str | None:
         """None where a webhook may go there, else what the address is, to follow "which is".
@@ -120,7 +122,7 @@ class Guard:
             return None
         return self._judge_v4(address) if isinstance(address, IPv4Address) else self._judge_v6(address)
 
-    def refusal_at_creation(self, target: Target) -> str | None:
+    def _refusal_at_creation(self, target: Target) -> str | None:
         """Why a URL is refused already, as far as it shows without a look-up; None if it does not.
 
         What shows is an address, in any spelling that `literal` knows, and ``localhost`` with all names under
