@@ -16,14 +16,16 @@ SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@lru_cache(maxsize=1_024)
 def to_rfc3339(instant: Instant) -> str:
-    """``2026-01-31T09:30:00.000000Z``: RFC 3339 in UTC, always six fractional digits, so it sorts as text.
+    """``2026-01-31T09:30:00.000000Z``: RFC 3339 in UTC, always six fractional digits, so it sorts as text."""
+    second, fraction = divmod(instant, SECOND)
+    return f"{_second(second)}.{fraction:06}Z"
 
-    Tasks that are made together share their instants.
-    """
-    moment = _EPOCH + timedelta(microseconds=instant)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+
+@lru_cache(maxsize=1_024)
+def _second(second: int) -> str:
+    """What happens together happens in the same second."""
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def from_datetime(moment: datetime) -> Instant:

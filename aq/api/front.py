@@ -27,6 +27,7 @@ from aq.api.connection import SEND_SECONDS, Connection
 from aq.api.framing import MAX_BODY_BYTES
 from aq.api.lane import Lane
 from aq.api.room import MAX_HELD_BYTES, Room
+from aq.api.stream import ClientStream
 from aq.api.wire import MAX_HEAD_BYTES
 
 MAX_CONNECTIONS: Final = 10_000
@@ -125,10 +126,12 @@ class Front:
         if len(self.open) >= self._max_connections + _TOLD_NO:
             await trio.aclose_forcefully(stream)
             return
+        if isinstance(stream, trio.SocketStream):
+            _give_up_on_the_silent(stream)
+            stream = ClientStream(stream)
         connection = Connection(stream, self._app, self._room)
         self.open.add(connection)
         try:
-            _give_up_on_the_silent(stream)
             await self._serve(connection)
         except Exception:
             logger.exception("a connection failed")
@@ -197,9 +200,9 @@ def _config() -> Config:
     return config
 
 
-def _give_up_on_the_silent(stream: trio.abc.HalfCloseableStream) -> None:
+def _give_up_on_the_silent(stream: trio.SocketStream) -> None:
     """Let the kernel end a connection whose peer acknowledges nothing for a while."""
-    if isinstance(stream, trio.SocketStream) and hasattr(socket, "TCP_USER_TIMEOUT"):
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SEND_SECONDS * 1_000)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from itertools import count
 from typing import Final, Protocol
 
 from quart import Response, g, request
@@ -13,6 +14,10 @@ from aq.errors import FieldError, NotFoundError, ValidationError
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+_RUN: Final = secrets.token_hex(4)
+_NUMBERS: Final = count(secrets.randbits(32))
 
 
 class Headers(Protocol):
@@ -26,8 +31,8 @@ class Headers(Protocol):
 
 
 def new_request_id() -> str:
-    """16 hexadecimal digits."""
-    return secrets.token_hex(8)
+    """16 hexadecimal digits: random ones in the first half of those of a process, then their number."""
+    return f"{_RUN}{next(_NUMBERS) & 0xFFFFFFFF:08x}"
 
 
 def request_id(headers: Headers) -> str:

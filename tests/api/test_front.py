@@ -89,9 +89,8 @@ async def test_accepted_sockets_give_up_on_silent_peers() -> None:
         while not door.front.connections:
             await trio.lowlevel.checkpoint()
         (connection,) = door.front.open
-        assert isinstance(connection.stream, trio.SocketStream)
         for option, value in ((socket.TCP_NODELAY, 1), (socket.TCP_USER_TIMEOUT, 15_000)):
-            assert connection.stream.getsockopt(socket.IPPROTO_TCP, option) == value
+            assert connection.socket.getsockopt(socket.IPPROTO_TCP, option) == value
         await stream.aclose()
 
 

@@ -1,0 +1,61 @@
+"""A client's TCP stream without a turn of the event loop for every piece."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+
+class ClientStream(trio.abc.HalfCloseableStream):
+    """What `trio.SocketStream` does, over the same socket: one task may send while another one receives.
+
+    Trio's own asks the kernel before it waits, and lets others run after each piece. A client seldom sends
+    before it has its answer, and nearly every answer fits into the kernel's buffer: so this one waits first
+    when it receives, and does not wait when it has sent.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._kernel = socket.socket(fileno=stream.socket.fileno())
+        """On the descriptor that ``stream`` owns and closes."""
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        return self._stream.socket
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Raises BrokenResourceError and ClosedResourceError."""
+        try:
+            sent = self._kernel.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise self._gone() from error
+        if sent < len(data):
+            await self._stream.send_all(memoryview(data)[sent:])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Raises BrokenResourceError and ClosedResourceError."""
+        try:
+            await trio.lowlevel.wait_readable(self._kernel)
+            return self._kernel.recv(65_536 if max_bytes is None else max_bytes)
+        except BlockingIOError:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except OSError as error:
+            raise self._gone() from error
+
+    async def aclose(self) -> None:
+        self._kernel.detach()
+        await self._stream.aclose()
+
+    def _gone(self) -> trio.BrokenResourceError | trio.ClosedResourceError:
+        if self._kernel.fileno() < 0:
+            return trio.ClosedResourceError("this stream is closed")
+        return trio.BrokenResourceError("the client has gone")
