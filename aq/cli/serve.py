@@ -137,9 +137,10 @@ def _run(settings: Settings) -> None:
     import trio
 
     from aq.errors import AsyncQueueError
-    from aq.server import BootClock, serve
+    from aq.server import BootClock, collect_seldom, serve
 
     try:
+        collect_seldom()
         trio.run(serve, settings, click.echo, clock=BootClock())
     except AsyncQueueError as error:
         raise Failure(str(error)) from None
