@@ -8,6 +8,7 @@ How a task flows through this package, top to bottom:
     actors/     root → queue supervisor → agenda (who is next) → runner (one attempt); committer (writes)
     delivery/   HTTP out: sign, guard, connect, send, judge
     storage/    where tasks are kept: memory, SQLite, and the rules that any other must keep
+    client/     the other side of that HTTP: `Client` and `AsyncClient`; of the rest it knows next to nothing
     task.py lifecycle.py policy.py outcome.py …   what a task is and how it moves; pure
 
 Imports point down this list.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from aq.version import __version__
 
 if TYPE_CHECKING:
+    from aq.client.clients import AsyncClient, Client
     from aq.delivery.protocol import Delivery, Runner, Transport
     from aq.engine import Engine, TaskView
     from aq.errors import AsyncQueueError
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from aq.task import NewTask, Status, Task
 
 __all__ = [
+    "AsyncClient",
     "AsyncQueueError",
+    "Client",
     "Delivery",
     "Engine",
     "NewTask",
@@ -46,7 +50,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "aq.client.clients",
     "AsyncQueueError": "aq.errors",
+    "Client": "aq.client.clients",
     "Delivery": "aq.delivery.protocol",
     "Engine": "aq.engine",
     "NewTask": "aq.task",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
 from aq.delivery.protocol import KEPT_BYTES, KEPT_SUCCESS_BYTES, WebhookResponse
-from aq.instants import SECOND, Instant, from_datetime
+from aq.instants import Instant
 from aq.lifecycle import MAX_RETRY_AFTER
 from aq.outcome import AttemptStatus, ErrorType, Outcome
+from aq.retry_after import seconds_of
 
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-_DELAY_SECONDS: Final = re.compile(r"[0-9]{1,18}")
 _LOCATION_SHOWN: Final = 200
 
 
@@ -72,15 +69,5 @@ def _retry_after(response: WebhookResponse, now: Instant) -> float | None:
     """The wish of a 429 or 503 in seconds, at most a day; None without a sensible one (RFC 9110, 10.2.3)."""
     if response.status not in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return None
-    text = (response.header("retry-after") or "").strip()
-    seconds = float(text) if _DELAY_SECONDS.fullmatch(text) else _until(text, now)
-    return min(seconds, float(MAX_RETRY_AFTER)) if seconds > 0 else None
-
-
-def _until(date: str, now: Instant) -> float:
-    """Seconds from now to an HTTP-date, in any of its three forms (RFC 9110, 5.6.7); 0 for anything else."""
-    try:
-        moment = parsedate_to_datetime(date)
-        return (from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now) / SECOND
-    except (ValueError, OverflowError):
-        return 0.0
+    seconds = seconds_of(response.header("retry-after") or "", now)
+    return None if seconds is None else min(seconds, float(MAX_RETRY_AFTER))

@@ -1,0 +1,145 @@
+"""What both clients do, without any I/O: a call, and its retries, as a generator of steps.
+
+A *flow* yields what is to be done next, a `Send` or a `Sleep`, and is sent what came of it; an exchange that
+broke is thrown into it. `aq.client.drivers` does the steps, in a thread or in an event loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Generator, Mapping
+from itertools import count
+from typing import Any, Final, TypeAlias, TypeVar
+
+from attrs import field, frozen
+
+from aq.client.call import Call, Reply, error_of
+from aq.client.errors import (
+    CERTAINLY_NOT_DONE,
+    MAYBE_DONE,
+    APIError,
+    ConnectionFailed,
+    NotFound,
+    TimedOut,
+)
+from aq.version import __version__
+
+T = TypeVar("T")
+FIRST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 8.0
+LONGEST_RETRY_AFTER: Final = 120.0
+"""Who is asked to wait for longer is told so instead."""
+logger = logging.getLogger("aq.client")
+
+
+@frozen
+class Request:
+    """What goes over the wire. Its headers hold the key, so they are in no repr."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@frozen
+class Send:
+    """Send a request and read its whole reply, within so many seconds. Gives a `Reply`.
+
+    Raises ConnectionFailed, TimedOut.
+    """
+
+    request: Request
+    timeout: float
+
+
+@frozen
+class Sleep:
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+Step: TypeAlias = Send | Sleep
+Flow: TypeAlias = Generator[Step, Any, T]
+"""The steps of one call; returns its result."""
+
+
+@frozen(kw_only=True)
+class Core:
+    """Where requests go and how long they are tried.
+
+    One try has ``timeout`` seconds, all of them with the waits between have ``deadline``. ``clock`` is
+    monotonic, in seconds; ``chance`` returns a number in [0, 1).
+    """
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    timeout: float
+    deadline: float
+    max_retries: int
+    clock: Callable[[], float]
+    chance: Callable[[], float] = random.random
+
+    def do(self, call: Call[T]) -> Flow[T]:
+        """A call: sent, and sent again where that is safe and may help. Raises APIError."""
+        request, unsure = self.request(call), False
+        ends_at = self.clock() + self.deadline + call.holds
+        for tries in count(1):
+            try:
+                reply: Reply = yield Send(request, min(self.timeout + call.holds, ends_at - self.clock()))
+            except (ConnectionFailed, TimedOut) as broken:
+                error: APIError = broken
+            else:
+                if 200 <= reply.status < 300 or reply.status in call.accepts:
+                    return call.read(reply)
+                error = error_of(reply)
+            if unsure and call.gone_is_done and isinstance(error, NotFound):
+                return call.read(reply)
+            error.idempotency_key = call.key
+            certain = not maybe_done(error)
+            wait = self._wait(tries, error) if worth_a_retry(error) and (certain or call.repeatable) else None
+            if wait is None or self.clock() + wait >= ends_at:
+                raise error
+            unsure = unsure or not certain
+            logger.info("%s %s again in %.1f s: %s", call.method, call.path, wait, error)
+            yield Sleep(wait)
+        raise AssertionError("tries have no end")
+
+    def request(self, call: Call[Any]) -> Request:
+        headers = {"Accept": "application/json", "User-Agent": f"asyncqueue-python/{__version__}"}
+        if self.api_key is not None:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+        if call.key is not None:
+            headers["Idempotency-Key"] = call.key
+        if call.traceparent is not None:
+            headers["traceparent"] = call.traceparent
+        return Request(call.method, self.base_url + call.path, headers, call.body)
+
+    def backoff(self, tries: int) -> float:
+        """Seconds to wait after so many tries: full jitter, so that many clients do not come back as one."""
+        return self.chance() * min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(tries - 1, 10))
+
+    def _wait(self, tries: int, error: APIError) -> float | None:
+        """Seconds until the next try; None when there is to be none."""
+        asked = error.retry_after or 0.0
+        return (
+            None if tries > self.max_retries or asked > LONGEST_RETRY_AFTER else asked + self.backoff(tries)
+        )
+
+
+def worth_a_retry(error: APIError) -> bool:
+    """Whether the same request may fare better later."""
+    if isinstance(error, ConnectionFailed | TimedOut):
+        return True
+    return error.status in CERTAINLY_NOT_DONE or error.status in MAYBE_DONE
+
+
+def maybe_done(error: APIError) -> bool:
+    """Whether the service may have done what the request asked for."""
+    if isinstance(error, ConnectionFailed):
+        return error.sent
+    return isinstance(error, TimedOut) or error.status in MAYBE_DONE
