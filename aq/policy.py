@@ -10,7 +10,7 @@ import math
 from base64 import b64decode
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -93,6 +93,9 @@ class _SigningSecret:
         return _WHSEC.schema()
 
 
+Retention: TypeAlias = tuple[float, float, int]
+
+
 @frozen(kw_only=True)
 class QueuePolicy:
     """Raises ValidationError naming every wrong field. Spans are in seconds."""
@@ -119,6 +122,11 @@ class QueuePolicy:
 
     def __attrs_post_init__(self) -> None:
         enforce(self)
+
+    @property
+    def retention(self) -> Retention:
+        """All that says when a finished task goes."""
+        return self.retention_completed, self.retention_failed, self.retention_max_tasks
 
     def retry_wait_us(self, failures: int, chance: float) -> int:
         """The wait before the next attempt, in microseconds, counted from the end of the failed one.

@@ -48,14 +48,13 @@ class Janitor:
 
     async def round(self) -> None:
         """Everything that is over its time by now."""
-        storage, policies = self._services.storage, self._services.policies
-        queues = await patiently(storage.queues)
-        kept = {queue.key for queue in queues}
+        queues = await patiently(self._services.storage.queues)
+        policies = {queue.key: queue.policy for queue in queues}
         for queue in queues:
-            if owner(queue.key) not in kept and not queue.counts.total:
+            if owner(queue.key) not in policies and not queue.counts.total:
                 await self._services.committer.commit([DropQueue(queue.key)], insists=False)
                 continue
-            policy = await policies.of(owner(queue.key))
+            policy = policies.get(owner(queue.key), QueuePolicy())
             for change in _over_their_time(queue, policy, self._services.clock.now()):
                 await self._in_steps(change, queue.key)
         await self._in_steps(Forget(self._services.clock.now(), STEP))
@@ -79,15 +78,16 @@ class Janitor:
 
 
 def _over_their_time(queue: Queue, policy: QueuePolicy, now: Instant) -> Iterator[Sweep | Purge]:
-    """What is to be deleted of a queue, `STEP` at a time."""
+    """What is to be deleted of a queue, `STEP` at a time, for as long as its policy says so on disk."""
     key, counts = queue.key, queue.counts
+    rule = owner(key), policy.retention
     for status, kept, number in (
         (Status.COMPLETED, policy.retention_completed, counts.completed),
         (Status.FAILED, policy.retention_failed, counts.failed),
     ):
         if number:
-            yield Sweep(key, STEP, (status,), now - from_seconds(kept))
+            yield Sweep(key, STEP, (status,), now - from_seconds(kept), rule=rule)
     if counts.completed + counts.failed > policy.retention_max_tasks:
-        yield Sweep(key, STEP, stay=policy.retention_max_tasks)
+        yield Sweep(key, STEP, stay=policy.retention_max_tasks, rule=rule)
     if key.environment is Environment.TEST and counts.pending:
         yield Purge(key, STEP, first_sequence_at(now - from_seconds(SANDBOX)) - 1)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from aq.instants import Instant
+from aq.policy import QueuePolicy
 from aq.storage.answers import Entry
 from aq.task import Environment, Queue, QueueKey, Status, Task
 
@@ -37,10 +38,11 @@ class QueueHead(NamedTuple):
     version: int
     cleared_through: int
     """The sequence up to which its ``clearing`` covers ids; 0 without one."""
+    policy: QueuePolicy
 
     @classmethod
     def of(cls, queue: Queue) -> QueueHead:
-        return cls(queue.version, queue.clearing.through if queue.clearing else 0)
+        return cls(queue.version, queue.clearing.through if queue.clearing else 0, queue.policy)
 
 
 class Contender(NamedTuple):

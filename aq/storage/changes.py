@@ -9,6 +9,7 @@ from attrs import frozen
 
 from aq.apikey import ApiKey
 from aq.instants import Instant
+from aq.policy import Retention
 from aq.schedule import Schedule
 from aq.task import Attempt, Environment, Queue, QueueKey, Status, Task
 
@@ -73,7 +74,8 @@ class DropQueue:
 class Sweep:
     """The tasks of a queue that finished first, in one of these states and before that instant, are gone.
 
-    So many stay of all that are in these states.
+    So many stay of all that are in these states. ``rule`` is by which queue's retention they are to go; not
+    by any, where it is None.
     """
 
     key: QueueKey
@@ -81,6 +83,7 @@ class Sweep:
     statuses: tuple[Status, ...] = (Status.COMPLETED, Status.FAILED)
     finished_before: Instant | None = None
     stay: int = 0
+    rule: tuple[QueueKey, Retention] | None = None
 
 
 @frozen

@@ -14,6 +14,7 @@ from typing import Any, Final
 from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.lifecycle import started
+from aq.policy import QueuePolicy
 from aq.storage.answers import Answer, Applied, Entry, Reason, Refused
 from aq.storage.before import RANK, STATUSES, Before, Contender, Head, QueueHead
 from aq.storage.changes import (
@@ -41,6 +42,7 @@ from aq.task import Attempt, QueueKey, Status, Task
 __all__ = ["RANK", "STATUSES", "Before", "Contender", "Draft", "Head", "QueueHead", "Sequences"]
 
 MINUTE: Final = 60_000_000
+_DEFAULT: Final = QueuePolicy()
 
 
 class Sequences(dict[str, int | None]):
@@ -304,8 +306,12 @@ class Draft(Overlay):
         self._remove(sequence, head)
         return None
 
-    def _sweep(self, change: Sweep) -> None:
+    def _sweep(self, change: Sweep) -> Reason | None:
         key, before = change.key, change.finished_before
+        if change.rule is not None:
+            queue = self._queue(change.rule[0])
+            if (_DEFAULT if queue is None else queue.policy).retention != change.rule[1]:
+                return Reason.STATE
         statuses = [status for status in change.statuses if status.final]
         stored = self._before.finished(key, statuses, before, change.limit + len(self.tasks))
         found: list[tuple[Instant, int, Head]] = [one for one in stored if one[1] not in self.tasks]
@@ -320,6 +326,7 @@ class Draft(Overlay):
             counts = self._counts(key)
             limit = max(0, min(limit, sum(counts[RANK[status]] for status in statuses) - change.stay))
         self._remove_all((sequence, head) for _, sequence, head in found[:limit])
+        return None
 
     def _purge(self, change: Purge) -> None:
         key, spared = change.key, change.spared

@@ -25,8 +25,9 @@ Writing
     version n - 1 (MISSING, VERSION). Counts stay. With a ``clearing`` it answers how many tasks are pending.
  9. DropQueue refuses a queue that holds any task (STATE). Sweep deletes at most ``limit`` finished tasks,
     those that finished first (by finished_at, then id), with their payloads and attempts, and never so many
-    that fewer than ``stay`` are left in its states; Purge deletes pending ones, by id. Both answer how many
-    and which; of a queue that is not there, none.
+    that fewer than ``stay`` are left in its states; it is refused (STATE) where the queue of its ``rule`` has
+    another retention by then, one that is not there the default one. Purge deletes pending ones, by id. Both
+    answer how many and which; of a queue that is not there, none.
 10. An applied Start is answered with the task as started and its payload. Delete removes the task, its
     payload and its attempts.
 

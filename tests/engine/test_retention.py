@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -132,6 +133,28 @@ async def test_it_goes_in_small_steps_and_deliveries_go_on(autojump_clock: objec
         sweeps = [change for change in asked_of(storage, Sweep) if isinstance(change, Sweep)]
         assert 10 <= len(sweeps) <= 12
         assert all(sweep.limit <= 200 for sweep in sweeps)
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ({"retention_completed": 10}, {"retention_completed": 10_000}),
+        ({"retention_failed": 10}, {"retention_failed": 10_000}),
+        ({"retention_max_tasks": 0}, {"retention_max_tasks": 600}),
+    ],
+)
+async def test_what_a_change_keeps_stays_though_its_sweep_has_begun(
+    autojump_clock: object, short: dict[str, Any], long: dict[str, Any]
+) -> None:
+    failing = Receiver(lambda delivery: FAILURE) if "retention_failed" in short else Receiver()
+    async with up(runner=failing) as engine:
+        await engine.queues.create("q", max_retries=0, **short)
+        await wait_for(engine, await submit_many(engine, 600))
+        await trio.sleep_until(janitor.EVERY + janitor.PAUSE / 2)
+        assert (await engine.list()).total == 600 - janitor.STEP
+        await engine.queues.update("q", **long)
+        await trio.sleep(3 * SLACK)
+        assert (await engine.list()).total == 600 - janitor.STEP
 
 
 async def test_sandbox_tasks_go_after_a_week(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:

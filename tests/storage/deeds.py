@@ -213,7 +213,10 @@ class Deed:
         statuses = self.random.choice([(Status.COMPLETED, Status.FAILED), (Status.FAILED,)])
         before = self.random.choice([None, self.now - SECOND])
         stay = self.random.choice([0, 0, 1, 2, 5])
-        return [Sweep(self.key(), self.random.choice([0, 1, 3, 100]), statuses, before, stay)]
+        known = self.model.state.queues.get(owner := self.key())
+        policy = QueuePolicy() if known is None or self.random.random() < 0.2 else known.policy
+        rule = self.random.choice([None, (owner, policy.retention)])
+        return [Sweep(self.key(), self.random.choice([0, 1, 3, 100]), statuses, before, stay, rule)]
 
     def purge(self) -> list[Change]:
         task = self.known(Status.PENDING)
@@ -233,6 +236,7 @@ class Deed:
             concurrency=self.random.randint(1, 99),
             paused=self.random.random() < 0.5,
             rate_limit=self.random.choice([None, RateLimit(0.5)]),
+            retention_max_tasks=self.random.choice([0, 9]),
             signing_secrets=self.random.choice([None, ("whsec_" + "A" * 32,)]),
         )
         clearing = Clearing(self.minter.last - self.random.randint(0, 40), ("task_spared",))
@@ -242,7 +246,7 @@ class Deed:
             policy,
             self.now,
             version,
-            clearing=self.random.choice([None, None, clearing]),
+            clearing=self.random.choice([None, None, None, clearing, clearing, Clearing((1 << 63) - 1)]),
             revival=self.random.choice([None, Revival(failed_by=1), revival]),
         )
         return [PutQueue(queue)]

@@ -15,6 +15,7 @@ from aq.ids import sequence_of
 from aq.instants import Instant
 from aq.lifecycle import started
 from aq.outcome import ErrorType
+from aq.policy import QueuePolicy
 from aq.schedule import Schedule
 from aq.storage.answers import (
     Answer,
@@ -343,6 +344,11 @@ class _Unit:
 
     def sweep(self, change: Sweep) -> None:
         before = change.finished_before
+        if change.rule is not None:
+            key, retention = change.rule
+            queue = self.state.queues.get(key)
+            policy = QueuePolicy() if queue is None else queue.policy
+            _require(policy.retention == retention, Reason.STATE)
         finished = [
             (task.finished_at or 0, task.id)
             for task in self.state.tasks.values()

@@ -187,7 +187,7 @@ def test_the_random_operations_reach_every_answer() -> None:
     assert {
         *((kind.__name__, "applied") for kind in get_args(Change)),
         *((name, "missing") for name in missing),
-        *((name, "state") for name in ("Insert", "Start", "Update", "Delete", "DropQueue")),
+        *((name, "state") for name in ("Insert", "Start", "Update", "Delete", "DropQueue", "Sweep")),
         *((name, "exists") for name in ("Insert", "Claim", "PutSchedule")),
         *((name, "version") for name in ("Start", "Update", "PutQueue", "PutSchedule")),
         *((name, "released") for name in ("Insert", "Update", "Delete", "Purge")),

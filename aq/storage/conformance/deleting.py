@@ -24,7 +24,7 @@ from aq.storage.conformance.bench import (
     expect,
     finished,
 )
-from aq.task import Clearing, Counts, Queue, Status, Task
+from aq.task import Clearing, Counts, Queue, QueueKey, Status, Task
 
 EVERYTHING: Final = (1 << 63) - 1
 
@@ -97,6 +97,32 @@ async def a_sweep_takes_only_what_it_names(factory: Factory) -> None:
         wanted = [Applied(), _gone(tasks[0], tasks[2]), _gone(tasks[1]), _gone(tasks[3], tasks[4]), Applied()]
         expect(9, list(answers), wanted)
         expect(9, list(await bench.commit([Sweep(MAIL, 9, (Status.FAILED,), NOW + 6)])), [_gone(tasks[5])])
+
+
+async def a_sweep_goes_by_the_rule_in_force(factory: Factory) -> None:
+    """Rule 9, of Sweep: refused where the queue has another retention by then."""
+    default = QueuePolicy()
+    other = QueuePolicy(retention_max_tasks=5, timeout=9)
+    async with factory() as storage:
+        bench = Bench(storage)
+        await bench.make(MAIL)
+        ended = [bench.task(status=Status.COMPLETED, finished_at=NOW + place) for place in range(4)]
+        a, b, c, d = await bench.put(*ended)
+
+        def sweep(key: QueueKey, policy: QueuePolicy) -> Sweep:
+            return Sweep(MAIL, 1, rule=(key, policy.retention))
+
+        await bench.refused(9, Reason.STATE, sweep(MAIL, other))
+        await bench.refused(9, Reason.STATE, sweep(IMAGES, other))
+        expect(
+            9,
+            list(await bench.commit([sweep(MAIL, default)], [sweep(IMAGES, default)])),
+            [*map(_gone, (a, b))],
+        )
+        put = PutQueue(Queue(MAIL, other, NOW, version=2))
+        answers = await bench.commit([sweep(MAIL, default)], [put], [sweep(MAIL, default)])
+        expect(9, list(answers), [_gone(c), Applied(), Refused(Reason.STATE)])
+        expect(9, list(await bench.commit([sweep(MAIL, other)])), [_gone(d)])
 
 
 async def a_purge_takes_what_waits(factory: Factory) -> None:
@@ -174,6 +200,7 @@ CASES: Final[Sequence[Case]] = (
     only_an_empty_queue_is_dropped,
     a_sweep_takes_what_finished_first,
     a_sweep_takes_only_what_it_names,
+    a_sweep_goes_by_the_rule_in_force,
     a_purge_takes_what_waits,
     a_purge_goes_on_beyond_what_its_commit_deleted,
     a_purge_under_way_keeps_its_ids_out,

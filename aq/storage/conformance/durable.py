@@ -11,7 +11,17 @@ from aq.ids import sequence_of
 from aq.outcome import ErrorType
 from aq.policy import QueuePolicy, RateLimit
 from aq.storage.answers import Applied, Claimed, Reason, Refused
-from aq.storage.changes import DropSchedule, Forget, Insert, PutKey, PutQueue, PutSchedule, PutSetting, Start
+from aq.storage.changes import (
+    DropSchedule,
+    Forget,
+    Insert,
+    PutKey,
+    PutQueue,
+    PutSchedule,
+    PutSetting,
+    Start,
+    Sweep,
+)
 from aq.storage.conformance.bench import MAIL, MINUTE, NOW, SANDBOX, SECOND, Bench, Case, Factory, expect
 from aq.storage.conformance.claims import CLAIM, KEY, LIVE, PLAIN_KEY, PLAIN_SCHEDULE, SCHEDULE
 from aq.storage.protocol import Storage
@@ -130,6 +140,8 @@ async def queues_outlive_the_opening(factory: Factory) -> None:
         bench = Bench(storage)
         expect(2, (await storage.queues(), await storage.backlogs(LIVE, NOW)), before)
         await bench.refused(5, Reason.STATE, Insert(bench.task(created_at=NOW + SECOND), b"{}"))
+        await bench.refused(9, Reason.STATE, Sweep(MAIL, 9, rule=(MAIL, QueuePolicy().retention)))
+        expect(9, list(await bench.commit([Sweep(MAIL, 9, rule=(MAIL, policy.retention))])), [Applied()])
         expect(19, list(await storage.audit()), [])
 
 

@@ -205,13 +205,18 @@ def queue_of(columns: Sequence[Any]) -> Queue:
     environment, name, policy, created_at, version, *counts, clearing, revival = columns
     return Queue(
         key=queue_key(environment, name),
-        policy=structure(msgspec.json.decode(policy), QueuePolicy),
+        policy=policy_of(policy),
         created_at=created_at,
         version=version,
         counts=Counts(*counts),
         clearing=None if clearing is None else msgspec.json.decode(clearing, type=Clearing),
         revival=None if revival is None else msgspec.json.decode(revival, type=Revival),
     )
+
+
+def policy_of(column: str) -> QueuePolicy:
+    """From ``queues.policy``."""
+    return structure(msgspec.json.decode(column), QueuePolicy)
 
 
 def claim_row(claim: Claim) -> tuple[Any, ...]:

@@ -63,7 +63,8 @@ META: Final = "SELECT now, sequence, commit_number FROM meta WHERE one = 1"
 SETTINGS: Final = as_json("name, value", "settings")
 QUEUE_ID: Final = "SELECT id FROM queues WHERE environment = ? AND name = ?"
 QUEUE_HEADS: Final = as_json(
-    "id, environment, name, pending, version, coalesce(json_extract(clearing, '$.through'), 0)", "queues"
+    "id, environment, name, pending, version, coalesce(json_extract(clearing, '$.through'), 0), policy",
+    "queues",
 )
 ONE_QUEUE: Final = as_json(_QUEUE, "queues AS q WHERE environment = ? AND name = ?")
 QUEUES: Final = as_json(

@@ -25,6 +25,7 @@ from aq.storage.sqlite.rows import (
     ENVIRONMENT_RANK,
     claim_row,
     key_row,
+    policy_of,
     queue_key,
     queue_row,
     schedule_row,
@@ -74,8 +75,12 @@ class Writer:
         """Connect, and learn what the writer has to know. Raises SqliteError and StorageError."""
         self._db = db = open_writer(self._path, self._connect)
         self._queues = {
-            queue_key(environment, name): QueueRow(row, pending, QueueHead(*head))
-            for row, environment, name, pending, *head in sql.read_json(db, sql.QUEUE_HEADS)
+            queue_key(environment, name): QueueRow(
+                row, pending, QueueHead(version, cleared_through, policy_of(policy))
+            )
+            for row, environment, name, pending, version, cleared_through, policy in sql.read_json(
+                db, sql.QUEUE_HEADS
+            )
         }
         self._next_queue_id = 1 + max((row.id for row in self._queues.values()), default=0)
         _, self._top_sequence, self._number = db.execute(sql.META)[0]
