@@ -5,7 +5,7 @@ UV := $(BIN)/uv
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format docs docs-serve figures kill9 hostile-run fuzz powercut sim sim-mutants sim-hashes pins
+.PHONY: help setup serve test lint check format docs docs-serve figures kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ fuzz: $(STAMP) ## 100,000 mutated requests of every route against a server (some
 
 hostile-run: $(STAMP) ## how late healthy tasks start while 100 receivers do harm (two minutes)
 	@$(BIN)/python -m benchmarks.hostile
+
+machine: $(STAMP) ## run EXAMPLES (300) random programs against the engine and its model (SEED repeats a run)
+	@$(BIN)/python -m tests.engine --examples $(or $(EXAMPLES),300) $(addprefix --seed ,$(SEED))
 
 sim: $(STAMP) ## run SEEDS (500) simulated worlds from FIRST (0) on, in JOBS (2) processes
 	@$(BIN)/python -m aq.sim --seeds $(or $(SEEDS),500) --first $(or $(FIRST),0) --jobs $(or $(JOBS),2)

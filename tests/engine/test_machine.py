@@ -15,7 +15,7 @@ from typing import TypeVar
 import pytest
 import trio
 from attrs import evolve
-from hypothesis import settings
+from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -475,9 +475,16 @@ async def inline(function: Callable[..., T], *args: object, limiter: object = No
     return function(*args)
 
 
-@pytest.mark.parametrize(("durable", "examples"), [(False, 150), (True, 50)])
-def test_engine(durable: bool, examples: int) -> None:
+def run(durable: bool, examples: int, number: int | None = None) -> None:
+    """So many programs of 40 steps, with ``number`` those that it decides. The first bad one is raised."""
     machine = type("Machine", (EngineMachine,), {"durable": durable})
+    if number is not None:
+        machine = seed(number)(machine)
     run_state_machine_as_test(
         machine, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None)
     )
+
+
+@pytest.mark.parametrize(("durable", "examples"), [(False, 150), (True, 50)])
+def test_engine(durable: bool, examples: int) -> None:
+    run(durable, examples)
