@@ -19,6 +19,7 @@ from aq.api.framing import Refusal
 from aq.api.problems import CONTENT_TYPE, problem
 from aq.api.requests import new_request_id
 from aq.api.room import Room
+from aq.api.stream import ClientStream
 from aq.api.wire import Request, RequestReader
 
 SILENT_SECONDS: Final = 10
@@ -243,6 +244,11 @@ class Connection:
         self.end_soon()
 
     async def _send(self, data: bytes) -> None:
+        if isinstance(self.stream, ClientStream):
+            sent = self.stream.send_now(data)
+            if sent == len(data):
+                return
+            data = data[sent:]
         for start in range(0, len(data), SEND_PIECE):
             with trio.move_on_after(SEND_SECONDS) as scope:
                 await self.stream.send_all(data[start : start + SEND_PIECE])

@@ -12,7 +12,7 @@ class ClientStream(trio.abc.HalfCloseableStream):
 
     Trio's own asks the kernel before it waits, and lets others run after each piece. A client seldom sends
     before it has its answer, and nearly every answer fits into the kernel's buffer: so this one waits first
-    when it receives, and does not wait when it has sent.
+    when it receives, and `send_now` does not wait at all.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
@@ -24,16 +24,17 @@ class ClientStream(trio.abc.HalfCloseableStream):
     def socket(self) -> trio.socket.SocketType:
         return self._stream.socket
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Raises BrokenResourceError and ClosedResourceError."""
+    def send_now(self, data: bytes) -> int:
+        """How much of it the kernel took. Raises BrokenResourceError and ClosedResourceError."""
         try:
-            sent = self._kernel.send(data)
+            return self._kernel.send(data)
         except BlockingIOError:
-            sent = 0
+            return 0
         except OSError as error:
             raise self._gone() from error
-        if sent < len(data):
-            await self._stream.send_all(memoryview(data)[sent:])
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
