@@ -77,6 +77,11 @@ class EngineStatistics:
     """Transactions since the engine was opened."""
     units: int
     """Units written in them; units / commits is what group commit gathers."""
+    restarts: int
+    """Supervisors begun anew after a crash."""
+    destinations_held: int
+    """Those that asked for a pause, or whose probe is out."""
+    max_attempts: int
 
 
 class Engine:
@@ -89,6 +94,9 @@ class Engine:
         """What happens, as it happens."""
         self.meter = services.meter
         """How much of it happened lately."""
+        self.totals = services.totals
+        """How much of it happened since the engine was opened."""
+        self.opened_at = services.clock.now()
         self._claims = Claims(services.storage, services.clock)
         self.keys = Keyring(
             services.storage,
@@ -364,6 +372,9 @@ class Engine:
             intake_bytes=self._intake_bytes,
             commits=services.committer.commits,
             units=services.committer.units,
+            restarts=self._root.restarts,
+            destinations_held=len(services.holds),
+            max_attempts=services.capacity.total,
         )
 
     # -- the service ----------------------------------------------------------------------------------------

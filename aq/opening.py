@@ -38,6 +38,8 @@ from aq.instants import from_seconds
 from aq.storage import open_storage
 from aq.storage.changes import PutSetting
 from aq.storage.protocol import Storage
+from aq.storage.watched import watched
+from aq.totals import Totals
 
 FLUSH_SECONDS: Final = 5
 """How long the last writes may take when an engine closes. A full disk takes them never."""
@@ -73,7 +75,9 @@ async def open_engine(
     """
     _check(runner, allow, max_attempts)
     random = random or SystemRandom()
-    async with _opened(storage) as store, _unwrapped(), trio.open_nursery() as committing:
+    totals = Totals()
+    async with _opened(storage) as opened, _unwrapped(), trio.open_nursery() as committing:
+        store = watched(opened, totals.storage)
         floor = await patiently(store.floor)
         clock = ServiceClock(wall=wall, floor=floor.now)
         committer = Committer(store, clock)
@@ -91,6 +95,7 @@ async def open_engine(
                 waiters=Waiters(),
                 feed=Feed(f"{random.getrandbits(40):010x}"),
                 meter=Meter(),
+                totals=totals,
                 holds=Holds(),
                 policies=Policies(store),
                 sizes=sizes or Sizes(),

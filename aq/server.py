@@ -9,7 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from ipaddress import ip_address
 from typing import Final
 
@@ -20,15 +20,19 @@ from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.api.lane import Lane
 from aq.api.limits import RateLimits
+from aq.api.metrics import create_metrics_app
 from aq.clock import ServiceClock
 from aq.engine import Engine
 from aq.errors import AsyncQueueError
 from aq.keys import new_key
 from aq.opening import open_engine
+from aq.telemetry.traffic import Traffic
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _SPARE_FILES: Final = 200
 """Open files that no attempt may take."""
+_SCRAPERS: Final = 20
+"""Connections to the port of the metrics."""
 _STEP_SECONDS: Final = 1
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,9 @@ class Settings:
     grace: float = 8
     max_attempts: int = 1_000
     lane: bool = True
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """None: they are served beside the API."""
     api_key: str | None = field(default=None, repr=False)
     signing_secret: str | None = field(default=None, repr=False)
 
@@ -62,7 +69,10 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     StorageError when the storage cannot be opened or fails for good.
     """
     attempts, connections = share_files(_open_files_limit(), settings.max_attempts)
-    listeners = await _bind(settings)
+    listeners = await _bind(settings.host, settings.port)
+    apart = None
+    if settings.metrics_port is not None:
+        apart = await _bind(settings.metrics_host, settings.metrics_port)
     with _signals() as told:
         async with open_engine(
             settings.storage,
@@ -72,20 +82,27 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             grace=0,  # by then they had it, with the listeners open
         ) as engine:
             made = await _first_key(engine, settings)
-            limits = RateLimits(engine.clock)
-            app = create_app(engine, limits=limits, dev=settings.dev)
-            lane = Lane(engine, limits) if settings.lane else None
-            async with open_front(app, listeners, lane=lane, max_connections=connections):
-                say(_greeting(settings, _url(listeners), made))
+            limits, traffic = RateLimits(engine.clock), Traffic()
+            app = create_app(engine, limits=limits, traffic=traffic, metrics=apart is None, dev=settings.dev)
+            lane = Lane(engine, limits, traffic) if settings.lane else None
+            async with AsyncExitStack() as open_doors:
+                front = open_front(app, listeners, lane=lane, traffic=traffic, max_connections=connections)
+                await open_doors.enter_async_context(front)
+                if apart is not None:
+                    metrics = create_metrics_app(engine, traffic)
+                    await open_doors.enter_async_context(
+                        open_front(metrics, apart, max_connections=_SCRAPERS)
+                    )
+                say(_greeting(settings, _url(listeners), made, None if apart is None else _url(apart)))
                 await _run(engine, told, settings.grace)
 
 
-async def _bind(settings: Settings) -> Sequence[trio.SocketListener]:
+async def _bind(host: str, port: int) -> Sequence[trio.SocketListener]:
     try:
-        return await open_listeners(settings.host, settings.port)
+        return await open_listeners(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BindError(f"cannot listen on {settings.host}:{settings.port}: {reason}") from None
+        raise BindError(f"cannot listen on {host}:{port}: {reason}") from None
 
 
 async def _run(engine: Engine, told: trio.Event, grace: float) -> None:
@@ -205,8 +222,10 @@ def _url(listeners: Sequence[trio.SocketListener]) -> str:
     return f"http://[{host}]:{port}" if ip_address(host).version == 6 else f"http://{host}:{port}"
 
 
-def _greeting(settings: Settings, url: str, key: str | None) -> str:
+def _greeting(settings: Settings, url: str, key: str | None, metrics_url: str | None) -> str:
     lines = [f"aq is ready on {url}", f"storage: {settings.storage}"]
+    if metrics_url is not None:
+        lines.append(f"metrics: {metrics_url}/metrics")
     if key is not None and not settings.dev:
         lines.append(f"API key (kept as a hash, shown only now): {key}")
     if settings.dev:

@@ -17,6 +17,7 @@ class Capacity:
     """
 
     def __init__(self, total: int) -> None:
+        self.total = total
         self._free = total
         self._in_use = 0
         self._waiting: dict[QueueKey, Callable[[], None]] = {}

@@ -1,4 +1,6 @@
-"""What one queue tells the outside, once it is durable: who waits for an end, the event feed, the meter."""
+"""What one queue tells the outside, once it is durable: who waits for an end, the event feed, the meter,
+the totals and the log.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import Any
 
 from aq.actors.services import Services
 from aq.instants import Instant, to_rfc3339
-from aq.task import QueueKey, Status, Task
+from aq.task import Attempt, QueueKey, Status, Task
 
 
 class Chronicle:
@@ -16,27 +18,34 @@ class Chronicle:
         self._key = key
         self._feed = services.feed
         self._meter = services.meter
+        self._totals = services.totals.of(key)
         self._waiters = services.waiters
         self._clock = services.clock
 
     def created(self, task: Task) -> None:
+        self._totals.created += 1
         self._meter.count(self._key, task.created_at, created=1)
         self._feed.publish("task.created", self._key, task.created_at, task.id)
 
     def started(self, task: Task, at: Instant) -> None:
+        self._totals.late_us.add(at - task.due_at)
         self._meter.count(self._key, at, started=1)
         self._meter.late(self._key, at, at - task.due_at)
         self._feed.publish("task.started", self._key, at, task.id, attempt=task.attempt)
 
-    def ended(self, task: Task, at: Instant) -> None:
+    def ended(self, task: Task, at: Instant, attempt: Attempt | None) -> None:
         """An attempt ended, or the task without one."""
+        if attempt is not None:
+            self._totals.attempted(attempt)
         if task.status is Status.PENDING:
             self.retrying(task, at)
         elif task.status is Status.COMPLETED:
+            self._totals.completed += 1
             self._meter.count(self._key, at, completed=1)
             self._feed.publish("task.completed", self._key, at, task.id, attempt=task.attempt)
             self._waiters.tell(task.id)
         else:
+            self._totals.failed_for_good(task.failure_reason)
             self._meter.count(self._key, at, failed=1)
             self._feed.publish(
                 "task.failed",
@@ -51,6 +60,7 @@ class Chronicle:
 
     def retrying(self, task: Task, at: Instant) -> None:
         """It waits for a retry, of its queue's policy or by hand; ``task.attempt`` was its latest."""
+        self._totals.retried += 1
         self._meter.count(self._key, at, retried=1)
         self._feed.publish(
             "task.retrying",
@@ -63,6 +73,7 @@ class Chronicle:
         )
 
     def deleted(self, task_id: str) -> None:
+        self._totals.deleted += 1
         self._feed.publish("task.deleted", self._key, self._clock.now(), task_id)
         self._waiters.tell(task_id)
 

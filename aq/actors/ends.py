@@ -28,6 +28,8 @@ class End:
     changes: Sequence[Change]
     at: Instant
     callback: Task | None = None
+    attempt: Attempt | None = None
+    """None where the task ended without one."""
 
 
 class Ends:
@@ -52,7 +54,7 @@ class Ends:
             changes.append(Record(after.id, attempt))
         if callback is not None:
             changes.append(Insert(callback, self._snapshot(after, callback)))
-        return End(after, changes, at, callback)
+        return End(after, changes, at, callback, attempt)
 
     def put(self, end: End, then: Then, *, insists: bool) -> None:
         self._desk.outbox.put(end.changes, then, insists=insists, first=partial(self._told, end))
@@ -60,7 +62,9 @@ class Ends:
     def told(self, end: End) -> None:
         """It is durable."""
         if end.task.queue.environment is not Environment.CALLBACK:
-            self._desk.chronicle.ended(end.task, end.at)
+            self._desk.chronicle.ended(end.task, end.at, end.attempt)
+        elif end.attempt is not None:
+            self._desk.services.totals.callbacks.attempted(end.attempt)
         if end.callback is not None:
             self._desk.services.tell(end.callback.queue, Arrived([Entry.of(end.callback)]))
 

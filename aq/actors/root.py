@@ -39,6 +39,8 @@ class Root:
         self.stopped = trio.Event()
         """Set once every supervisor has ended."""
         self.quarantined: set[QueueKey] = set()
+        self.restarts = 0
+        """Of supervisors that crashed."""
         self._missed: set[QueueKey] = set()
         """Queues whose supervisor was just retiring when something was reported to it."""
         self._opened_at = services.clock.now()
@@ -124,6 +126,7 @@ class Root:
                     refusal = QuarantinedError(str(key))
                     self._quarantine(key)
                     return
+                self.restarts += 1
                 await trio.sleep(budget.pause)
             del self._mailboxes[key]
             if key in self._missed and not self._stopping:

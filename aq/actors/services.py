@@ -20,6 +20,7 @@ from aq.delivery.protocol import Runner
 from aq.ids import IdMinter
 from aq.storage.protocol import Storage
 from aq.task import QueueKey
+from aq.totals import Totals
 
 
 @frozen(kw_only=True)
@@ -53,6 +54,7 @@ class Services:
     waiters: Waiters
     feed: Feed
     meter: Meter
+    totals: Totals
     holds: Holds
     policies: Policies
     sizes: Sizes

@@ -44,8 +44,12 @@ App = Callable[[Scope, ASGIReceiveCallable, ASGISendCallable, Any, Any], Awaitab
 class Connection:
     """The stream that Hypercorn serves, and the ASGI app that it calls, of one client."""
 
-    def __init__(self, stream: trio.abc.HalfCloseableStream, app: App, room: Room) -> None:
+    def __init__(
+        self, stream: trio.abc.HalfCloseableStream, app: App, room: Room, refused: Callable[[int], None]
+    ) -> None:
+        """``refused`` hears the status of what is refused here."""
         self.stream = stream
+        self._tell_refused = refused
         self._app = app
         self._room = room
         self._held = 0
@@ -258,6 +262,7 @@ class Connection:
 
     async def _refuse(self, refusal: Refusal) -> None:
         self._refused = True
+        self._tell_refused(refusal.status)
         head_only = self._reader.asks_for_head_only
         self._reader = RequestReader()  # what was here takes no room while the client reads this
         self._hold()

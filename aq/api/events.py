@@ -52,7 +52,7 @@ class EventRoutes:
     """``/v1/events``."""
 
     engine: Engine
-    _open: WeakSet[Stream] = field(factory=lambda: WeakSet[Stream](), init=False, eq=False)
+    streams: WeakSet[object] = field(eq=False)
     """Weak: one that was never begun, because its client had left by then, is not counted."""
 
     def mount(self, app: QuartTrio) -> None:
@@ -82,13 +82,13 @@ class EventRoutes:
         asked = parameters(_QUERY)
         if request.method == "HEAD":
             return Response(b"", headers=_HEADERS)
-        if len(self._open) >= MAX_STREAMS:
+        if len(self.streams) >= MAX_STREAMS:
             raise OverloadedError(
                 f"there are {MAX_STREAMS:,} streams of events open; try again later", retry_after=_RETRY_AFTER
             )
         stream = Stream(self.engine, grant(), asked, request.headers.get("Last-Event-ID") or None)
-        self._open.add(stream)
-        response = Response(stream.text(self._open.discard), headers=_HEADERS)
+        self.streams.add(stream)
+        response = Response(stream.text(self.streams.discard), headers=_HEADERS)
         response.timeout = None
         return response
 

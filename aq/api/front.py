@@ -29,6 +29,7 @@ from aq.api.lane import Lane
 from aq.api.room import MAX_HELD_BYTES, Room
 from aq.api.stream import ClientStream
 from aq.api.wire import MAX_HEAD_BYTES
+from aq.telemetry.traffic import Traffic
 
 MAX_CONNECTIONS: Final = 10_000
 """Beyond so many open connections a new one is answered 503 and closed."""
@@ -53,6 +54,7 @@ async def open_front(
     listeners: Sequence[trio.SocketListener],
     *,
     lane: Lane | None = None,
+    traffic: Traffic | None = None,
     max_connections: int = MAX_CONNECTIONS,
     max_held_bytes: int = MAX_HELD_BYTES,
 ) -> AsyncIterator[Front]:
@@ -60,11 +62,13 @@ async def open_front(
 
     Who has connected by then, accepted or not, is served. What has been sent is answered, and an answer that
     is on its way goes out if its client takes it; idle connections are closed.
+    ``traffic`` counts its connections and refusals.
     """
     config = _config()
     context = WorkerContext(None)
     async with _lifespan(app, config) as state, trio.open_nursery() as connections:
-        front = Front(app, lane, config, context, state, max_connections, Room(max_held_bytes))
+        counted = traffic or Traffic()
+        front = Front(app, lane, config, context, state, max_connections, Room(max_held_bytes), counted)
         listening = [_second_hand(listener.socket) for listener in listeners]
         try:
             async with trio.open_nursery() as accepting:
@@ -99,6 +103,7 @@ class Front:
         state: LifespanState,
         max_connections: int,
         room: Room,
+        traffic: Traffic,
     ) -> None:
         self._app = ASGIWrapper(app)
         self._lane = lane
@@ -107,6 +112,7 @@ class Front:
         self._state = state
         self._max_connections = max_connections
         self._room = room
+        self._traffic = traffic
         self.open: set[Connection] = set()
         """Every connection from its accept to its end."""
         self._one_less = trio.Event()
@@ -129,8 +135,9 @@ class Front:
         if isinstance(stream, trio.SocketStream):
             _give_up_on_the_silent(stream)
             stream = ClientStream(stream)
-        connection = Connection(stream, self._app, self._room)
+        connection = Connection(stream, self._app, self._room, self._traffic.refused)
         self.open.add(connection)
+        self._traffic.connections += 1
         try:
             await self._serve(connection)
         except Exception:
@@ -140,6 +147,7 @@ class Front:
                 await connection.finish()
             finally:
                 self.open.discard(connection)
+                self._traffic.connections -= 1
                 self._one_less.set()
                 self._one_less = trio.Event()
 

@@ -9,10 +9,11 @@ nothing was done for it, and nothing counted.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Final
 
 import trio
-from attrs import frozen
+from attrs import field, frozen
 
 from aq.api import creation
 from aq.api.answer import Answer
@@ -25,6 +26,7 @@ from aq.api.problems import answer_to
 from aq.api.requests import request_id
 from aq.api.wire import Request
 from aq.engine import Engine
+from aq.telemetry.traffic import Traffic
 
 _HOT: Final[Mapping[bytes, Creator]] = {b"/v1/tasks": creation.one, b"/v1/tasks/batch": creation.many}
 _SCOPE: Final = scope_of("/v1/tasks", "POST")
@@ -50,20 +52,23 @@ class _Good:
 
 @frozen
 class Lane:
-    """``limits`` are those of the app behind, so that a request counts alike through both doors."""
+    """``limits`` and ``traffic`` are those of the app behind: a request counts alike through both doors."""
 
     engine: Engine
     limits: RateLimits
+    traffic: Traffic = field(factory=Traffic)
 
     async def serve(self, connection: Connection) -> bool:
         """Until the connection ends, or a request comes that is Hypercorn's: True then."""
         try:
             while (request := await connection.next_request()) is not None:
+                began = perf_counter()
                 good = self._judge(request)
                 if good is None:
                     connection.give_back(request)
                     return True
                 answer = await self._answer(good, request)
+                self._count(request, answer, perf_counter() - began)
                 await connection.answer(answer.head(good.told, last=good.last) + answer.body, last=good.last)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
@@ -89,6 +94,9 @@ class Lane:
             return None
         told = {} if standing is None else standing.headers
         return _Good(make, {**told, "X-Request-Id": request_id(headers)}, last)
+
+    def _count(self, request: Request, answer: Answer, seconds: float) -> None:
+        self.traffic.answered("POST", request.target.decode(), answer.status, seconds)
 
     async def _answer(self, good: _Good, request: Request) -> Answer:
         try:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 from itertools import count
+from time import perf_counter
 from typing import Final, Protocol
 
-from quart import Response, g, request
+from quart import Request, Response, g, request
 from quart_trio import QuartTrio
 
 from aq.errors import FieldError, NotFoundError, ValidationError
+from aq.telemetry.traffic import Traffic
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -52,6 +55,28 @@ def identify_requests(app: QuartTrio) -> None:
     async def end(response: Response) -> Response:
         response.headers["X-Request-Id"] = g.request_id
         return response
+
+
+def count_requests(app: QuartTrio, traffic: Traffic) -> None:
+    """Count every answer, and the time until it was there."""
+
+    @app.before_request
+    async def begin() -> None:
+        g.began = perf_counter()
+
+    @app.after_request
+    async def end(response: Response) -> Response:
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is slow
+        rule = asked.url_rule
+        route = None if rule is None else route_of(rule.rule)
+        traffic.answered(asked.method, route, response.status_code, perf_counter() - g.began)
+        return response
+
+
+@lru_cache(maxsize=256)
+def route_of(rule: str) -> str:
+    """``/v1/tasks/{task_id}`` of Werkzeug's ``/v1/tasks/<task_id>``."""
+    return re.sub(r"<(?:[^<>:]*:)?([^<>]*)>", r"{\1}", rule)
 
 
 def take_paths_as_they_are(app: QuartTrio) -> None:

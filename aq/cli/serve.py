@@ -56,6 +56,12 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     help="Whether good requests for new tasks are answered in front of the web framework, which is faster.",
 )
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    help="Port of their own for /metrics, which is then gone from --port.  [default: none]",
+)
+@click.option("--metrics-host", default="127.0.0.1", help="Address that --metrics-port is on.")
+@click.option(
     "--config",
     is_eager=True,
     expose_value=False,
@@ -72,6 +78,8 @@ def serve(
     grace: float,
     max_attempts: int,
     lane: bool,
+    metrics_port: int | None,
+    metrics_host: str,
 ) -> None:
     """Run the service.
 
@@ -95,6 +103,8 @@ def serve(
         grace=grace,
         max_attempts=max_attempts,
         lane=lane,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
         api_key=os.environ.get("AQ_API_KEY") or None,
         signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
     )

@@ -23,6 +23,7 @@ from aq.engine import Engine
 from aq.opening import open_engine
 from aq.outcome import Outcome
 from aq.storage.protocol import Storage
+from aq.telemetry.traffic import Traffic
 from benchmarks.fuzz.exchange import Answers
 from tests.api.contract import contract_of
 from tests.api.streams import ServerSide
@@ -138,8 +139,9 @@ async def open_api(
         if operator:
             engine.keys.add_operator_key(KEY)
         limits = RateLimits(engine.clock)
-        app = create_app(engine, limits=limits, dev=dev, wall=lambda: 1_800_000_000)
-        lane = Lane(engine, limits)
+        traffic = Traffic()
+        app = create_app(engine, limits=limits, traffic=traffic, dev=dev, wall=lambda: 1_800_000_000)
+        lane = Lane(engine, limits, traffic)
         async with trio.open_nursery() as nursery:
             front = await nursery.start(_keep_open, app, lane) if LANE.get() else None
             yield Api(app, engine, steered, lane, front)

@@ -431,7 +431,7 @@ async def test_a_key_revoked_while_its_client_is_slow_shows_nothing_more(
 def held_streams(api: Api) -> list[events.Stream]:
     """Streams that count towards the bound."""
     view: Any = api.app.view_functions["events"]
-    return list(view.__self__._open)
+    return list(view.__self__.streams)
 
 
 async def test_a_stream_that_has_ended_is_not_counted_whoever_remembers_it() -> None:

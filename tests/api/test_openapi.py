@@ -269,7 +269,7 @@ async def _service(world: Checked) -> None:
     stats = (await world.call("GET", "/v1/stats")).json
     assert any(point["lateness_ms"] for point in stats["series"])
     assert (await world.call("GET", "/v1/stats?queue=q&window=3600")).json["queue"] == "q"
-    for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
+    for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
         assert (await world.call("GET", path, key=None)).status == 200
         assert (await world.call("GET", f"{path}?x=1", key=None)).status == 422
 

@@ -40,6 +40,8 @@ def test_defaults() -> None:
         "grace": 8,
         "max_attempts": 1_000,
         "lane": True,
+        "metrics_port": None,
+        "metrics_host": "127.0.0.1",
     }
 
 
@@ -52,6 +54,8 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "GRACE": "0.5",
         "MAX_ATTEMPTS": "7",
         "LANE": "0",
+        "METRICS_PORT": "2",
+        "METRICS_HOST": "::1",
     }
     for name, value in {**values, "ALLOW": "10.0.0.0/8 127.0.0.0/8"}.items():
         monkeypatch.setenv(f"AQ_{name}", value)
@@ -64,6 +68,8 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "grace": 0.5,
         "max_attempts": 7,
         "lane": False,
+        "metrics_port": 2,
+        "metrics_host": "::1",
     }
 
 
@@ -94,6 +100,7 @@ USAGE = {
     "no secret": ([], {"AQ_SIGNING_SECRET": "s3cret"}, "AQ_SIGNING_SECRET"),
     "unknown storage": (["--storage", "mysql://x"], {}, "storage"),
     "port out of range": (["--port", "65536"], {}, "--port"),
+    "metrics port out of range": (["--metrics-port", "-1"], {}, "--metrics-port"),
     "no number": (["--grace", "nan"], {}, "--grace"),
     "no number in the environment": ([], {"AQ_GRACE": "nan"}, "--grace"),
     "unknown option": (["--prot", "1"], {}, "--prot"),

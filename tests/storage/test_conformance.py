@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,10 @@ from aq.storage import open_storage
 from aq.storage.conformance import CASES, DURABLE_CASES, Case
 from aq.storage.conformance.bench import MAIL, NOW, Bench, expect
 from aq.storage.memory import MemoryStorage
+from aq.storage.protocol import Storage
+from aq.storage.watched import watched
 from aq.task import Counts
+from aq.totals import StorageTotals
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
@@ -66,3 +71,13 @@ async def test_an_audit_of_sqlite_tells_what_differs(tmp_path: Path) -> None:
     async with open_storage(f"sqlite:///{tmp_path}/aq.db") as storage:
         found = await storage.audit()
     assert [text[: len(start)] for text, start in zip(found, wanted, strict=True)] == wanted
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+async def test_a_storage_that_is_watched_is_the_same_storage(case: Case) -> None:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Storage]:
+        async with open_storage("memory:") as storage:
+            yield watched(storage, StorageTotals())
+
+    await case(opened)

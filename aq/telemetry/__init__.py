@@ -1,0 +1,6 @@
+"""How a running service is watched from outside.
+
+catalogue   every metric: its name, labels and meaning
+metrics     their values, read when Prometheus asks
+traffic     what came over HTTP, and what was answered
+"""

@@ -1,0 +1,55 @@
+"""What came over HTTP, through whichever door, and what was answered: counted as it happens."""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakSet
+
+from attrs import define, field
+
+from aq.totals import Histogram
+
+REQUEST_US: Final = tuple(
+    round(second * 1_000_000)
+    for second in (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+)
+NO_ROUTE: Final = "_none"
+"""The route of a request that met none; its method and path are the caller's, so neither is kept."""
+
+
+@define(eq=False)
+class Traffic:
+    """Of one front. Routes are templates (``/v1/tasks/{task_id}``), so there are only so many of them."""
+
+    answers: dict[tuple[str, str, int], int] = field(factory=dict)
+    """How many, by method, route and status."""
+    took_us: dict[tuple[str, str], Histogram] = field(factory=dict)
+    """Until the head of the answer was there, by method and route."""
+    refusals: dict[int, int] = field(factory=dict)
+    """What never became a request: too slow, too large, malformed or too much at once; by status."""
+    connections: int = 0
+    streams: WeakSet[object] = field(factory=lambda: WeakSet[object]())
+    """Event streams that are open. Weak: one that was never begun is not counted."""
+
+    def answered(self, method: str, route: str | None, status: int, seconds: float) -> None:
+        """A request has its answer."""
+        where = (method, route) if route is not None else (NO_ROUTE, NO_ROUTE)
+        answer = (*where, status)
+        self.answers[answer] = self.answers.get(answer, 0) + 1
+        took = self.took_us.get(where)
+        if took is None:
+            took = self.took_us[where] = Histogram.of(REQUEST_US)
+        took.add(round(seconds * 1_000_000))
+
+    def refused(self, status: int) -> None:
+        self.refusals[status] = self.refusals.get(status, 0) + 1
+
+    def copy(self) -> Traffic:
+        """As it is at this moment."""
+        return Traffic(
+            answers=self.answers.copy(),
+            took_us={where: took.copy() for where, took in self.took_us.items()},
+            refusals=self.refusals.copy(),
+            connections=self.connections,
+            streams=self.streams.copy(),
+        )
