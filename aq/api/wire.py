@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 import h11
@@ -21,6 +22,9 @@ from aq.api.framing import NOT_WELL_FORMED, Body, ChunkedBody, Refusal, SizedBod
 
 MAX_HEAD_BYTES: Final = 16 << 10
 MAX_HEADERS: Final = 100
+_REMEMBERED_HEADS: Final = 256
+_REMEMBERED_BYTES: Final = 1 << 10
+"""What is known of heads up to this size, of so many, need not be found out again."""
 
 _UNCLEAR: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)|\r\n[ \t]")
 _LENGTHS: Final = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r]*)", re.IGNORECASE)
@@ -69,7 +73,7 @@ class Request:
         yield self.body
 
 
-@define
+@frozen
 class _Line:
     """What a head says, before it is judged."""
 
@@ -165,7 +169,24 @@ class RequestReader:
         return _parse_head(text)
 
 
+@frozen
+class _Spec:
+    """What a head says, judged. ``length`` is that of the body; None: it comes in chunks."""
+
+    line: _Line
+    target: bytes
+    length: int | None
+    expects_continue: bool
+
+
 def _parse_head(text: bytes) -> _Head:
+    spec = (_spec_again if len(text) <= _REMEMBERED_BYTES else _spec)(text)
+    body = ChunkedBody() if spec.length is None else SizedBody(spec.length)
+    return _Head(spec.line, spec.target, len(text), body, spec.expects_continue)
+
+
+def _spec(text: bytes) -> _Spec:
+    """Raises Refusal."""
     line = _read_plain(text) or _read(text)
     if len(line.headers) > MAX_HEADERS:
         raise Refusal(431, f"a request may have at most {MAX_HEADERS} headers")
@@ -181,7 +202,11 @@ def _parse_head(text: bytes) -> _Head:
     length = _content_length(text, chunked=chunked, version=line.version)
     check_size(length)
     expects = headers.get(b"expect", b"").lower() == b"100-continue" and line.version == b"1.1"
-    return _Head(line, target[1], len(text), ChunkedBody() if chunked else SizedBody(length), expects)
+    return _Spec(line, target[1], None if chunked else length, expects)
+
+
+_spec_again = lru_cache(maxsize=_REMEMBERED_HEADS)(_spec)
+"""The same: a client says the same again and again."""
 
 
 def _read_plain(text: bytes) -> _Line | None:
