@@ -19,6 +19,7 @@ class ClientStream(trio.abc.HalfCloseableStream):
         self._stream = stream
         self._kernel = socket.socket(fileno=stream.socket.fileno())
         """On the descriptor that ``stream`` owns and closes."""
+        self._first = True
 
     @property
     def socket(self) -> trio.socket.SocketType:
@@ -44,6 +45,9 @@ class ClientStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Raises BrokenResourceError and ClosedResourceError."""
+        if self._first:  # who has just come has often spoken already
+            self._first = False
+            return bytes(await self._stream.receive_some(max_bytes))
         try:
             await trio.lowlevel.wait_readable(self._kernel)
             return self._kernel.recv(65_536 if max_bytes is None else max_bytes)
