@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
+BENCH = --runs $(or $(RUNS),$(if $(QUICK),1,5)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) $(foreach row,$(ONLY),--only $(row))
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format docs docs-serve figures kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
+.PHONY: help setup serve test lint check format docs docs-serve bench bench-10m kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,8 +45,11 @@ docs: $(STAMP) ## build the documentation into site/
 docs-serve: $(STAMP) ## show the documentation on 127.0.0.1:8000, built anew as its pages change
 	@exec $(BIN)/zensical serve
 
-figures: $(STAMP) ## measure drain, intake and latency, each beside its ceiling (a minute or two)
-	@$(BIN)/python -m benchmarks.figures
+bench: $(STAMP) ## measure every row of the table beside its ceiling (12 minutes; RUNS=5 ONLY=drain QUICK=1 PUBLISH=1)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-10m: $(STAMP) ## ten million tasks in a backlog, beside ten thousand (half an hour, 10 GB of disk)
+	@$(BIN)/python -m benchmarks $(BENCH) --only backlog --backlog 10000 --backlog 10000000 --name backlog-10m
 
 kill9: $(STAMP) ## end the server KILLS=200 times under load and judge every promise (a few minutes)
 	@$(BIN)/python -m benchmarks.kill9 --kills $(or $(KILLS),200)

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import httpx
 import trio
 
-from benchmarks.figures import program
+from aq.bench.programs import open_sink
 from benchmarks.server import Server
 
 Script: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -155,9 +155,9 @@ async def compare(tasks: int, receivers: int) -> None:
             f"{scheme}://127.0.1.{number}:{port}/"
             for number, (scheme, port) in enumerate((kinds * receivers)[:receivers], 1)
         ]
-        async with program("benchmarks.sink") as port:
+        async with open_sink() as sink:
             for name, used in (("without", []), (f"with {receivers}", urls), ("without", [])):
-                report(name, await run(tasks, used, f"http://127.0.0.1:{port}/"))
+                report(name, await run(tasks, used, sink.url))
     finally:
         hostile.terminate()
         await hostile.wait()

@@ -16,15 +16,16 @@ import trio
 
 
 class Server:
-    """Its log goes to ``server.log`` in ``directory``; webhooks may go to loopback."""
+    """Its log goes to ``server.log`` in ``directory``; webhooks may go to loopback. ``options`` are more."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, *options: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.key = "aq_live_" + secrets.token_urlsafe(32)
         self.directory = directory
+        self.options = options
         self.process: subprocess.Popen[bytes]
 
     async def start(self) -> None:
@@ -56,7 +57,7 @@ class Server:
         command = ["serve", "--port", str(self.port), "--storage", f"sqlite:///{self.directory}/aq.db"]
         with (Path(self.directory) / "server.log").open("a") as log:
             self.process = subprocess.Popen(
-                [str(Path(sys.executable).parent / "aq"), *command, "--allow", "127.0.0.0/8"],
+                [sys.executable, "-m", "aq", *command, "--allow", "127.0.0.0/8", *self.options],
                 env={**os.environ, "AQ_API_KEY": self.key},
                 stdout=log,
                 stderr=log,

@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 SECTIONS: Final[tuple[Section, ...]] = (
     ("The service", {"serve": "serve", "doctor": "doctor"}),
+    ("Tuning", {"bench": "bench"}),
     ("Webhooks", {"verify": "signatures", "sign": "signatures", "secret": "signatures"}),
     ("This command", {"completion": "completion"}),
 )

@@ -1,0 +1,92 @@
+"""Every row of the table, each figure beside what was measured with it in the same run.
+
+    python -m benchmarks [--quick] [--runs N] [--only SCENARIO]… [--backlog N]… [--publish]
+
+The scenarios go in turn, run by run, so that a slow moment of the machine hits all of them alike. Results are
+kept in .bench/results/; with --publish also in benchmarks/results/, with plots in docs/benchmarks/.
+Exit code 0: it was measured, whatever came of it; the table says which row falls short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+from attrs import evolve
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from aq.bench.programs import open_sink
+from benchmarks import report
+from benchmarks.lab import QUICK, Lab, Sizes
+from benchmarks.results import PICTURES, PRIVATE, PUBLISHED, Results, this_machine
+from benchmarks.scenarios import SCENARIOS
+
+
+def steps(names: Sequence[str], runs: int) -> list[str]:
+    """What is run, in order: all in turn, and what is run once at the end."""
+    often = [name for name in names if not SCENARIOS[name].once]
+    return [*often * runs, *(name for name in names if SCENARIOS[name].once)]
+
+
+async def measure(results: Results, names: Sequence[str], runs: int, sizes: Sizes) -> None:
+    """Results grow with each step, so that what was measured is kept when a later step fails."""
+    with progress() as bar:
+        todo = steps(names, runs)
+        task = bar.add_task("", total=len(todo))
+        async with open_sink() as sink:
+            for name in todo:
+                bar.update(task, description=name)
+                results.add(name, await SCENARIOS[name].run(Lab(sizes, sink)))
+                bar.advance(task)
+
+
+def progress() -> Progress:
+    """On stderr, and drawn seldom: drawing costs the machine that is measured."""
+    return Progress(
+        TextColumn("{task.description:12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=1,
+    )
+
+
+def main() -> None:
+    arguments = _arguments()
+    sizes = QUICK if arguments.quick else Sizes()
+    if arguments.backlog:
+        sizes = evolve(sizes, backlog=tuple(arguments.backlog))
+    results = Results(this_machine(" ".join(["python -m benchmarks", *sys.argv[1:]])))
+    try:
+        trio.run(measure, results, arguments.only or list(SCENARIOS), arguments.runs, sizes)
+    finally:
+        if results.runs:
+            results.write(PRIVATE / f"{arguments.name}.json")
+    report.show(results, report.judged(results))
+    if arguments.publish:
+        from benchmarks.plots import draw  # matplotlib takes a while to load
+
+        results.write(PUBLISHED / f"{arguments.name}.json")
+        draw(results, PICTURES)
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="python -m benchmarks"
+    )
+    parser.add_argument("--quick", action="store_true", help="everything small: does it work?")
+    parser.add_argument("--runs", type=int, default=5, help="of each scenario; the table shows medians")
+    parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="repeatable")
+    parser.add_argument("--backlog", action="append", type=int, metavar="N", help="depths; repeatable")
+    parser.add_argument("--name", default="bench", help="of the file that keeps the results")
+    parser.add_argument("--publish", action="store_true", help="keep them in the repository, and draw plots")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
