@@ -4,15 +4,23 @@ the totals and the log.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from aq.actors.services import Services
 from aq.instants import Instant, to_rfc3339
+from aq.outcome import AttemptStatus
 from aq.task import Attempt, QueueKey, Status, Task
+
+logger = logging.getLogger(__name__)
 
 
 class Chronicle:
-    """The same words for the same happenings, whoever made them happen. Callbacks are told to nobody."""
+    """The same words for the same happenings, whoever made them happen.
+
+    Callbacks are told to nobody but the log and the totals.
+    """
 
     def __init__(self, key: QueueKey, services: Services) -> None:
         self._key = key
@@ -33,10 +41,15 @@ class Chronicle:
         self._meter.late(self._key, at, at - task.due_at)
         self._feed.publish("task.started", self._key, at, task.id, attempt=task.attempt)
 
-    def ended(self, task: Task, at: Instant, attempt: Attempt | None) -> None:
+    def attempted(self, task: Task, attempt: Attempt) -> None:
+        """An attempt has ended, of a callback too; `ended` follows, but for callbacks."""
+        self._totals.attempted(attempt)
+        level = logging.DEBUG if attempt.status is AttemptStatus.SUCCESS else logging.INFO
+        if logger.isEnabledFor(level):
+            logger.log(level, "an attempt has ended", extra=_told_of(task, attempt))
+
+    def ended(self, task: Task, at: Instant) -> None:
         """An attempt ended, or the task without one."""
-        if attempt is not None:
-            self._totals.attempted(attempt)
         if task.status is Status.PENDING:
             self.retrying(task, at)
         elif task.status is Status.COMPLETED:
@@ -80,3 +93,19 @@ class Chronicle:
     def queue(self, what: str, **data: Any) -> None:
         """``what`` is created, updated, paused, resumed, purged or deleted."""
         self._feed.publish(f"queue.{what}", self._key, self._clock.now(), **data)
+
+
+def _told_of(task: Task, attempt: Attempt) -> Mapping[str, object]:
+    """For a log: names, numbers and the host; nothing that a client or a receiver has written."""
+    return {
+        "queue": str(task.queue),
+        "task_id": task.id,
+        "attempt": attempt.number,
+        "outcome": attempt.status.value,
+        "error_type": attempt.error_type,
+        "code": attempt.response_code,
+        "duration_ms": attempt.duration_us / 1_000,
+        "lateness_ms": attempt.lateness_us / 1_000,
+        "host": task.destination.partition("://")[2],
+        "trace_id": None if task.traceparent is None else task.traceparent.split("-")[1],
+    }

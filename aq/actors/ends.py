@@ -61,10 +61,10 @@ class Ends:
 
     def told(self, end: End) -> None:
         """It is durable."""
+        if end.attempt is not None:
+            self._desk.chronicle.attempted(end.task, end.attempt)
         if end.task.queue.environment is not Environment.CALLBACK:
-            self._desk.chronicle.ended(end.task, end.at, end.attempt)
-        elif end.attempt is not None:
-            self._desk.services.totals.callbacks.attempted(end.attempt)
+            self._desk.chronicle.ended(end.task, end.at)
         if end.callback is not None:
             self._desk.services.tell(end.callback.queue, Arrived([Entry.of(end.callback)]))
 

@@ -48,6 +48,7 @@ class _Good:
     make: Make
     told: Mapping[str, str]
     last: bool
+    key_id: str
 
 
 @frozen
@@ -68,7 +69,7 @@ class Lane:
                     connection.give_back(request)
                     return True
                 answer = await self._answer(good, request)
-                self._count(request, answer, perf_counter() - began)
+                self._count(request, good, answer, perf_counter() - began)
                 await connection.answer(answer.head(good.told, last=good.last) + answer.body, last=good.last)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
@@ -93,10 +94,11 @@ class Lane:
         except Exception:  # noqa: BLE001 - Quart meets it too, and answers
             return None
         told = {} if standing is None else standing.headers
-        return _Good(make, {**told, "X-Request-Id": request_id(headers)}, last)
+        return _Good(make, {**told, "X-Request-Id": request_id(headers)}, last, grant.key_id)
 
-    def _count(self, request: Request, answer: Answer, seconds: float) -> None:
-        self.traffic.answered("POST", request.target.decode(), answer.status, seconds)
+    def _count(self, request: Request, good: _Good, answer: Answer, seconds: float) -> None:
+        route, told = request.target.decode(), good.told["X-Request-Id"]
+        self.traffic.answered("POST", route, answer.status, seconds, told, good.key_id)
 
     async def _answer(self, good: _Good, request: Request) -> Answer:
         try:

@@ -69,7 +69,15 @@ def count_requests(app: QuartTrio, traffic: Traffic) -> None:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # the proxy is slow
         rule = asked.url_rule
         route = None if rule is None else route_of(rule.rule)
-        traffic.answered(asked.method, route, response.status_code, perf_counter() - g.began)
+        grant = g.get("grant")
+        traffic.answered(
+            asked.method,
+            route,
+            response.status_code,
+            perf_counter() - g.began,
+            g.request_id,
+            None if grant is None else grant.key_id,
+        )
         return response
 
 

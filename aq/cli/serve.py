@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
+import sys
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,6 @@ from aq.cli.settings import read_settings
 
 if TYPE_CHECKING:
     from aq.server import Settings
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @click.command(
@@ -62,6 +60,18 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 )
 @click.option("--metrics-host", default="127.0.0.1", help="Address that --metrics-port is on.")
 @click.option(
+    "--log-format",
+    type=click.Choice(("auto", "console", "json")),
+    default="auto",
+    help="How stderr is written: for people, or a JSON object a line; auto is for people on a terminal.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(("debug", "info", "warning", "error")),
+    default="info",
+    help="The least that is logged: debug has every request and attempt, info the attempts that failed.",
+)
+@click.option(
     "--config",
     is_eager=True,
     expose_value=False,
@@ -80,6 +90,8 @@ def serve(
     lane: bool,
     metrics_port: int | None,
     metrics_host: str,
+    log_format: str,
+    log_level: str,
 ) -> None:
     """Run the service.
 
@@ -93,6 +105,7 @@ def serve(
     ends it at once.
     """
     from aq.server import Settings
+    from aq.telemetry.logs import configure
 
     settings = Settings(
         host=host,
@@ -109,7 +122,7 @@ def serve(
         signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
     )
     _check(settings)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    configure(log_format, log_level, sys.stderr)
     _run(settings)
 
 

@@ -2,5 +2,6 @@
 
 catalogue   every metric: its name, labels and meaning
 metrics     their values, read when Prometheus asks
+logs        what `aq serve` writes to its stderr
 traffic     what came over HTTP, and what was answered
 """

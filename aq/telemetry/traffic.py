@@ -1,13 +1,17 @@
-"""What came over HTTP, through whichever door, and what was answered: counted as it happens."""
+"""What came over HTTP, through whichever door, and what was answered: counted as it happens, and
+logged where everything is."""
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 from weakref import WeakSet
 
 from attrs import define, field
 
 from aq.totals import Histogram
+
+logger = logging.getLogger(__name__)
 
 REQUEST_US: Final = tuple(
     round(second * 1_000_000)
@@ -31,7 +35,9 @@ class Traffic:
     streams: WeakSet[object] = field(factory=lambda: WeakSet[object]())
     """Event streams that are open. Weak: one that was never begun is not counted."""
 
-    def answered(self, method: str, route: str | None, status: int, seconds: float) -> None:
+    def answered(
+        self, method: str, route: str | None, status: int, seconds: float, request_id: str, key_id: str | None
+    ) -> None:
         """A request has its answer."""
         where = (method, route) if route is not None else (NO_ROUTE, NO_ROUTE)
         answer = (*where, status)
@@ -40,6 +46,9 @@ class Traffic:
         if took is None:
             took = self.took_us[where] = Histogram.of(REQUEST_US)
         took.add(round(seconds * 1_000_000))
+        if logger.isEnabledFor(logging.DEBUG):
+            told = {"method": where[0], "route": where[1], "status": status, "duration_ms": seconds * 1_000}
+            logger.debug("a request", extra={**told, "request_id": request_id, "key_id": key_id})
 
     def refused(self, status: int) -> None:
         self.refusals[status] = self.refusals.get(status, 0) + 1

@@ -42,6 +42,8 @@ def test_defaults() -> None:
         "lane": True,
         "metrics_port": None,
         "metrics_host": "127.0.0.1",
+        "log_format": "auto",
+        "log_level": "info",
     }
 
 
@@ -56,6 +58,8 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "LANE": "0",
         "METRICS_PORT": "2",
         "METRICS_HOST": "::1",
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "debug",
     }
     for name, value in {**values, "ALLOW": "10.0.0.0/8 127.0.0.0/8"}.items():
         monkeypatch.setenv(f"AQ_{name}", value)
@@ -70,6 +74,8 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "lane": False,
         "metrics_port": 2,
         "metrics_host": "::1",
+        "log_format": "json",
+        "log_level": "debug",
     }
 
 
@@ -101,6 +107,8 @@ USAGE = {
     "unknown storage": (["--storage", "mysql://x"], {}, "storage"),
     "port out of range": (["--port", "65536"], {}, "--port"),
     "metrics port out of range": (["--metrics-port", "-1"], {}, "--metrics-port"),
+    "no log format": (["--log-format", "xml"], {}, "--log-format"),
+    "no log level": ([], {"AQ_LOG_LEVEL": "loud"}, "--log-level"),
     "no number": (["--grace", "nan"], {}, "--grace"),
     "no number in the environment": ([], {"AQ_GRACE": "nan"}, "--grace"),
     "unknown option": (["--prot", "1"], {}, "--prot"),

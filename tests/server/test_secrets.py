@@ -1,5 +1,7 @@
 """A whole session of ``aq serve`` with marked secrets, at the most talkative log level: where do they show?
 
+In both formats of the log.
+
 Everything that leaves the process is searched: both output streams, each answer with its headers, the event
 stream, what ``aq doctor`` says, the arguments of the process, and the files.
 """
@@ -24,8 +26,6 @@ from tests.delivery.receiver import OK, answering
 from tests.delivery.receiver import serve as serve_webhooks
 from tests.server.serve_world import Process, running
 
-TALKATIVE = "import logging; logging.basicConfig(level=1); from aq.cli import main; main()"
-COMMAND = (sys.executable, "-c", TALKATIVE, "serve", "--port", "0")
 OPERATOR = "aq_live_" + "MARKoperator" * 4
 SIGNING = "whsec_" + b64encode(b"MARKsigning" * 4).decode()
 QUEUES_OWN = "whsec_" + b64encode(b"MARKqueue" * 4).decode()
@@ -33,7 +33,9 @@ HEADER = "Bearer MARKheader"
 MISPLACED = "MARKmisplaced"
 """Sent where no secret belongs, by somebody who mistook the place."""
 REFUSED = "aq_live_" + "MARKrefused" * 4
-FAILING = b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno"
+PRIVATE = {"payload": "MARKpayload", "query": "MARKquery", "answer": "MARKanswer", "tag": "MARKtag"}
+"""Not secret to the clients of the service, and nobody else's business."""
+FAILING = b"HTTP/1.1 500 Oh\r\nContent-Length: 10\r\n\r\nMARKanswer"
 
 
 @define
@@ -68,26 +70,28 @@ class Evidence:
     """All that left a server in its life. ``output`` is whatever was said to anybody."""
 
     output: bytes
+    logged: bytes
+    """What it wrote of itself, a part of the output."""
     files: bytes
     made: Sequence[str]
 
 
-@pytest.fixture(scope="module")
-def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    return trio.run(session, tmp_path_factory.mktemp("session"))
+@pytest.fixture(scope="module", params=["json", "console"])
+def evidence(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Evidence:
+    return trio.run(session, tmp_path_factory.mktemp("session"), request.param)
 
 
-async def session(folder: Path) -> Evidence:
+async def session(folder: Path, log_format: str) -> Evidence:
     async with trio.open_nursery() as nursery:
-        found = await life(folder, nursery)
+        found = await life(folder, nursery, ["--log-format", log_format, "--log-level", "debug"])
         nursery.cancel_scope.cancel()
     return found
 
 
-async def life(folder: Path, nursery: trio.Nursery) -> Evidence:
+async def life(folder: Path, nursery: trio.Nursery, options: Sequence[str]) -> Evidence:
     receiver = await serve_webhooks(nursery, answering(FAILING, FAILING, OK))
     environment = {"AQ_API_KEY": OPERATOR, "AQ_SIGNING_SECRET": SIGNING}
-    async with running(folder, "--allow", "127.0.0.0/8", command=COMMAND, **environment) as server:
+    async with running(folder, "--allow", "127.0.0.0/8", *options, **environment) as server:
         headers = {"Authorization": f"Bearer {OPERATOR}"}
         async with (
             httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False) as api,
@@ -109,13 +113,20 @@ async def life(folder: Path, nursery: trio.Nursery) -> Evidence:
         stderr=subprocess.STDOUT,
     )
     assert receiver.requests[0].headers["authorization"] == HEADER  # the secrets were in use
-    output = server.said.encode() + server.logged.encode() + client.heard + arguments + doctor.stdout
-    return Evidence(output, files + read_all(folder), client.made)
+    logged = server.said.encode() + server.logged.encode()
+    output = logged + client.heard + arguments + doctor.stdout
+    return Evidence(output, logged, files + read_all(folder), client.made)
 
 
 async def work(client: Session, url: str) -> None:
     """What a service does all day, with secrets wherever they belong."""
-    task = {"queue": "q", "webhook_url": url, "headers": {"Authorization": HEADER}}
+    task = {
+        "queue": "q",
+        "webhook_url": f"{url}?token={PRIVATE['query']}",
+        "headers": {"Authorization": HEADER},
+        "payload": {"name": PRIVATE["payload"]},
+        "tags": [PRIVATE["tag"]],
+    }
     await client.ask("POST", "/v1/queues", 201, json={"name": "own", "signing_secrets": [QUEUES_OWN]})
     await client.ask("GET", "/v1/queues/own", 200)
     for fields in ({}, {"environment": "test"}, {"scopes": ["read"], "rate_limit_per_minute": 9}):
@@ -143,6 +154,8 @@ async def work(client: Session, url: str) -> None:
         "/v1/queues",
         "/v1/schedules",
         "/v1/stats",
+        "/metrics",
+        f"/v1/tasks?tag={PRIVATE['tag']}",
         "/openapi.json",
         "/docs",
         "/readyz",
@@ -226,6 +239,16 @@ def test_no_secret_shows_in_anything_that_leaves_the_server(evidence: Evidence) 
         for spelling in spellings(secret):
             where = evidence.output.find(spelling)
             assert where < 0, evidence.output[max(0, where - 300) : where + 100]
+
+
+def test_nothing_that_clients_or_receivers_wrote_is_logged(evidence: Evidence) -> None:
+    """And all of it was there to be logged: the clients were shown it."""
+    assert b"an attempt has ended" in evidence.logged
+    assert b"a request" in evidence.logged
+    for word in PRIVATE.values():
+        assert word.encode() in evidence.output
+        where = evidence.logged.find(word.encode())
+        assert where < 0, evidence.logged[max(0, where - 300) : where + 100]
 
 
 def test_of_the_files_none_has_a_key_or_the_services_signing_secret(evidence: Evidence) -> None:

@@ -44,7 +44,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs/telemetry.md"
 async def test_the_exposition_has_what_the_catalogue_says_and_nothing_else(autojump_clock: object) -> None:
     receiver = Receiver(lambda delivery: SUCCESS if delivery.tells_of else FAILURE)
     traffic = Traffic()
-    traffic.answered("GET", "/readyz", 200, 0.1)
+    traffic.answered("GET", "/readyz", 200, 0.1, "id", None)
     traffic.refused(431)
     async with up(runner=receiver) as engine:
         await wait_for(engine, [await submit(engine, max_retries=1, callback_url=BACK)])
