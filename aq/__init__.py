@@ -8,7 +8,7 @@ How a task flows through this package, top to bottom:
     actors/     root → queue supervisor → agenda (who is next) → runner (one attempt); committer (writes)
     delivery/   HTTP out: sign, guard, connect, send, judge
     storage/    where tasks are kept: memory, SQLite, and the rules that any other must keep
-    client/     the other side of that HTTP: `Client` and `AsyncClient`; of the rest it knows next to nothing
+    client/     the other side of that HTTP: `Client`, `AsyncClient`, `verify_webhook`
     task.py lifecycle.py policy.py outcome.py …   what a task is and how it moves; pure
 
 Imports point down this list.
@@ -23,7 +23,9 @@ from aq.version import __version__
 
 if TYPE_CHECKING:
     from aq.client.clients import AsyncClient, Client
+    from aq.client.webhooks import Webhook, verify_webhook
     from aq.delivery.protocol import Delivery, Runner, Transport
+    from aq.delivery.signing import SignatureError
     from aq.engine import Engine, TaskView
     from aq.errors import AsyncQueueError
     from aq.opening import open_engine
@@ -41,12 +43,15 @@ __all__ = [
     "Outcome",
     "QueuePolicy",
     "Runner",
+    "SignatureError",
     "Status",
     "Task",
     "TaskView",
     "Transport",
+    "Webhook",
     "__version__",
     "open_engine",
+    "verify_webhook",
 ]
 
 _HOMES = {
@@ -59,11 +64,14 @@ _HOMES = {
     "Outcome": "aq.outcome",
     "QueuePolicy": "aq.policy",
     "Runner": "aq.delivery.protocol",
+    "SignatureError": "aq.delivery.signing",
     "Status": "aq.task",
     "Task": "aq.task",
     "TaskView": "aq.engine",
     "Transport": "aq.delivery.protocol",
+    "Webhook": "aq.client.webhooks",
     "open_engine": "aq.opening",
+    "verify_webhook": "aq.client.webhooks",
 }
 
 

@@ -3,7 +3,6 @@
 commands    the group: its sections, and how a command is found
 ends        exit codes, and how errors are told
 output      results: tables for people, JSON for programs
-diagnosis   why a signature does not hold
 
 and a file for each command, or family of them.
 """

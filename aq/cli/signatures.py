@@ -105,7 +105,7 @@ def verify(
       aq verify body.json --secret whsec_… -H 'webhook-id: task_…' \\
           -H 'webhook-timestamp: 1769851800' -H 'webhook-signature: v1,…'
     """
-    from aq.cli.diagnosis import why_not
+    from aq.delivery.diagnosis import why_not
     from aq.instants import from_seconds
 
     known, found = parsed(secrets), _headers(headers)

@@ -27,6 +27,7 @@ from aq.client.errors import (
     ValidationFailed,
     WrongField,
 )
+from aq.client.webhooks import Webhook, sign_webhook, verify_webhook
 
 __all__ = [
     "APIError",
@@ -44,5 +45,8 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "ValidationFailed",
+    "Webhook",
     "WrongField",
+    "sign_webhook",
+    "verify_webhook",
 ]

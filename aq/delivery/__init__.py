@@ -2,6 +2,7 @@
 
 webhook.py     one attempt from end to end: `WebhookRunner`, opened by `open_webhook_runner`
 signing.py     the signatures on a request, and how a receiver verifies them (pure)
+diagnosis.py   why one does not hold, as far as that can be found out (pure)
 addresses.py   where a webhook may go (pure)
 judge.py       what an answer means (pure)
 transport.py   one HTTP exchange: over our own pool, or over any httpx transport

@@ -15,6 +15,7 @@ import binascii
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Final
 
 from attrs import field, frozen
@@ -30,11 +31,28 @@ TOLERANCE: Final = 300
 """Seconds that a signature may be older or newer than the receiver's clock; usual with Standard Webhooks."""
 
 
+class Wrong(StrEnum):
+    """What is wrong with a signature."""
+
+    UNSIGNED = "unsigned"
+    """There is none."""
+    MALFORMED = "malformed"
+    """It cannot be read, or what it signs is none of our requests."""
+    CLOCK = "clock"
+    """It is too old or too new: a clock is wrong, or an old request came again."""
+    MISMATCH = "mismatch"
+    """It was made with another secret, or what it signs was changed."""
+
+
 class SignatureError(AsyncQueueError):
-    """A request does not carry a signature that holds. For receivers."""
+    """A request does not carry a signature that holds. For receivers. ``reason`` is for programs."""
 
     status = 401
     title = "Bad signature"
+
+    def __init__(self, message: str, reason: Wrong) -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 @frozen
@@ -105,7 +123,7 @@ def verify(
         if name in found
     ]
     if not schemes:
-        raise SignatureError("the request is not signed: it has no webhook-signature header")
+        raise SignatureError("the request is not signed: it has no webhook-signature header", Wrong.UNSIGNED)
     for verifier in schemes:
         verifier(found, body, secrets, now, tolerance)
 
@@ -136,17 +154,19 @@ def _verify_plain(
 
 def _check_time(timestamp: str, now: Instant, tolerance: int, header: str) -> None:
     if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= len(str(1 << 63))):
-        raise SignatureError(f"{header} has no Unix timestamp")
+        raise SignatureError(f"{header} has no Unix timestamp", Wrong.MALFORMED)
     if abs(now / SECOND - int(timestamp)) > tolerance:
         raise SignatureError(
-            f"{header} is over {tolerance} seconds old or ahead: check the clock, or a replay"
+            f"{header} is over {tolerance} seconds old or ahead: check the clock, or a replay", Wrong.CLOCK
         )
 
 
 def _check_match(given: Sequence[str], expected: Sequence[str], header: str) -> None:
     matches = [hmac.compare_digest(it.encode(), ours.encode()) for it in given for ours in expected]
     if not any(matches):
-        raise SignatureError(f"{header} does not match: a different secret, or the body was changed")
+        raise SignatureError(
+            f"{header} does not match: a different secret, or the body was changed", Wrong.MISMATCH
+        )
 
 
 def _parse_secret(text: str) -> Secret:

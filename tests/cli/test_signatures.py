@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aq.cli.diagnosis import why_not
+from aq.delivery.diagnosis import why_not
 from aq.delivery.signing import PREFIX, Secret, parse_secrets, sign
 from aq.instants import SECOND
 from tests.cli.cli_world import aq
