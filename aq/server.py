@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 from attrs import field, frozen
+from quart_trio import QuartTrio
 
 from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
@@ -22,6 +23,8 @@ from aq.api.lane import Lane
 from aq.api.limits import RateLimits
 from aq.api.metrics import create_metrics_app
 from aq.clock import ServiceClock
+from aq.dashboard import Dashboard
+from aq.dashboard.door import new_once
 from aq.engine import Engine
 from aq.errors import AsyncQueueError
 from aq.keys import new_key
@@ -84,6 +87,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             made = await _first_key(engine, settings)
             limits, traffic = RateLimits(engine.clock), Traffic()
             app = create_app(engine, limits=limits, traffic=traffic, metrics=apart is None, dev=settings.dev)
+            once = _put_dashboard(app, engine, limits, settings, made)
             lane = Lane(engine, limits, traffic) if settings.lane else None
             async with AsyncExitStack() as open_doors:
                 front = open_front(app, listeners, lane=lane, traffic=traffic, max_connections=connections)
@@ -93,7 +97,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                     await open_doors.enter_async_context(
                         open_front(metrics, apart, max_connections=_SCRAPERS)
                     )
-                say(_greeting(settings, _url(listeners), made, None if apart is None else _url(apart)))
+                say(_greeting(settings, _url(listeners), made, once, None if apart is None else _url(apart)))
                 await _run(engine, told, settings.grace)
 
 
@@ -196,6 +200,17 @@ async def _first_key(engine: Engine, settings: Settings) -> str | None:
     return await engine.keys.first_key()
 
 
+def _put_dashboard(
+    app: QuartTrio, engine: Engine, limits: RateLimits, settings: Settings, made: str | None
+) -> str | None:
+    """Of a ``dev`` run, what signs in at the dashboard once, with the key made for it or the operator's."""
+    key = (settings.api_key or made) if settings.dev else None
+    once = None if key is None else new_once()
+    grant = None if key is None else engine.keys.accept(key)
+    Dashboard(engine, limits, dev=settings.dev, once=once, once_grant=grant).mount(app)
+    return once
+
+
 def share_files(limit: int, attempts: int) -> tuple[int, int]:
     """How many attempts, at most as many as asked for, and how many clients fit into the open files.
 
@@ -222,8 +237,11 @@ def _url(listeners: Sequence[trio.SocketListener]) -> str:
     return f"http://[{host}]:{port}" if ip_address(host).version == 6 else f"http://{host}:{port}"
 
 
-def _greeting(settings: Settings, url: str, key: str | None, metrics_url: str | None) -> str:
+def _greeting(
+    settings: Settings, url: str, key: str | None, once: str | None, metrics_url: str | None
+) -> str:
     lines = [f"aq is ready on {url}", f"storage: {settings.storage}"]
+    lines.append(f"dashboard: {url}/" + (f"signin/{once}  (signs in once)" if once else ""))
     if metrics_url is not None:
         lines.append(f"metrics: {metrics_url}/metrics")
     if key is not None and not settings.dev:

@@ -49,14 +49,12 @@ class ApiKeyRoutes:
         """The one answer that has a key's text: ``key``. Only its hash is kept."""
         no_parameters()
         new = structure((await read_object()).values, NewKey)
-        refusals = _refusals(grant(), new)
-        if refusals:
-            raise ForbiddenError("; ".join(refusals))
+        require_within(grant(), new)
         done = await self.engine.keys.make(
             new, asking=grant().environment, idempotency_key=idempotency_key(request.headers)
         )
         key, text = done.value
-        body = _view(key) if text is None else {**_view(key), "key": text}
+        body = view_of(key) if text is None else {**view_of(key), "key": text}
         location = f"/v1/apikeys/{key.id}"
         answer = views.answer(body, 201, location=location, replayed=done.replayed)
         answer.headers["Cache-Control"] = "no-store"
@@ -67,14 +65,14 @@ class ApiKeyRoutes:
         """Every key that the asking one may see, revoked ones too, by id."""
         no_parameters()
         asking = grant()
-        visible = [key for key in self.engine.keys.list() if not _refusals(asking, key)]
-        return views.answer({"apikeys": [_view(key) for key in visible]})
+        visible = [key for key in self.engine.keys.list() if not refusals(asking, key)]
+        return views.answer({"apikeys": [view_of(key) for key in visible]})
 
     @operation(Tag.KEYS, "Read an API key", ok("ApiKey", "The key, without its text."))
     async def get(self, key_id: str) -> Response:
         """Revoked ones too."""
         no_parameters()
-        return views.answer(_view(self._visible(key_id)))
+        return views.answer(view_of(self._visible(key_id)))
 
     @operation(Tag.KEYS, "Revoke an API key", NO_CONTENT, problems=(409,))
     async def revoke(self, key_id: str) -> Response:
@@ -85,22 +83,28 @@ class ApiKeyRoutes:
 
     def _visible(self, key_id: str) -> ApiKey:
         key = self.engine.keys.get(key_id)
-        if _refusals(grant(), key):
+        if refusals(grant(), key):
             raise NotFoundError(f"there is no API key {key_id}")
         return key
 
 
-def _refusals(asking: Grant, key: NewKey | ApiKey) -> list[str]:
+def require_within(asking: Grant, new: NewKey) -> None:
+    """Raises ForbiddenError for a key that the asking one may not make."""
+    if told := refusals(asking, new):
+        raise ForbiddenError("; ".join(told))
+
+
+def refusals(asking: Grant, key: NewKey | ApiKey) -> list[str]:
     """Why a key that may manage keys may not manage that one: field by field, none when it may."""
-    refusals = []
+    told = []
     if asking.environment is Environment.TEST and key.environment != Environment.TEST:
-        refusals.append("environment must be test: this key is a test key")
+        told.append("environment must be test: this key is a test key")
     if asking.queues is not None and (key.queues is None or not set(key.queues) <= set(asking.queues)):
-        refusals.append(f"queues must be a list of this key's own: {', '.join(asking.queues)}")
-    return refusals
+        told.append(f"queues must be a list of this key's own: {', '.join(asking.queues)}")
+    return told
 
 
-def _view(key: ApiKey) -> dict[str, Any]:
+def view_of(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,

@@ -26,6 +26,8 @@ OPEN_ENDPOINTS: Final = frozenset(
     {"healthz", "readyz", "receiver", "metrics", "openapi", "docs", "docs_file"}
 )
 """The routes that need no key, by endpoint."""
+DASHBOARD: Final = "dashboard"
+"""The blueprint whose requests come with a session in place of a key: `aq.dashboard.door` lets them in."""
 _ADMIN_ROUTES: Final = "/v1/apikeys"
 _CHALLENGE: Final = 'Bearer realm="asyncqueue"'
 
@@ -164,7 +166,7 @@ def _is_open(asked: Request) -> bool:
     endpoint = asked.endpoint
     if endpoint is None:  # no such route, or not with this method
         return not f"{asked.path}/".startswith("/v1/")
-    return endpoint in OPEN_ENDPOINTS
+    return endpoint in OPEN_ENDPOINTS or asked.blueprint == DASHBOARD
 
 
 def _not_valid() -> UnauthorizedError:

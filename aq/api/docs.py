@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Mapping
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from attrs import frozen
-from quart import Response, request
+from quart import Response
 from quart_trio import QuartTrio
 
+from aq.api.files import ASK_AGAIN, FOR_GOOD, File
 from aq.api.openapi.build import document
 from aq.api.openapi.operation import Answer, Tag, ok, operation
 from aq.api.query import no_parameters
@@ -21,7 +20,6 @@ from aq.errors import NotFoundError
 
 _FOLDER: Final = Path(__file__).parent / "static"
 _FILES: Final = ("swagger-ui.css", "docs.css", "swagger-ui-bundle.js", "docs.js")
-_KINDS: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 _SAFE: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -29,8 +27,6 @@ _SAFE: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 """The viewer needs nothing inline, neither script nor style; ``data:`` are the icons in its stylesheet."""
-_FOR_GOOD: Final = "public, max-age=31536000, immutable"
-_ASK_AGAIN: Final = "no-cache"
 _PAGE: Final = """\
 <!doctype html>
 <html lang="en">
@@ -48,30 +44,6 @@ _PAGE: Final = """\
 </body>
 </html>
 """
-
-
-@frozen
-class File:
-    """Something to be served, compressed once."""
-
-    packed: bytes
-    kind: str
-
-    @classmethod
-    def of(cls, content: bytes, kind: str) -> File:
-        return cls(gzip.compress(content, mtime=0), kind)
-
-    @property
-    def digest(self) -> str:
-        """Another content has another one."""
-        return sha256(self.packed).hexdigest()[:16]
-
-    def answer(self, caching: str) -> Response:
-        """In the form that the client takes."""
-        headers = {**_SAFE, "Cache-Control": caching, "Vary": "Accept-Encoding"}
-        if request.accept_encodings["gzip"] <= 0:
-            return Response(gzip.decompress(self.packed), content_type=self.kind, headers=headers)
-        return Response(self.packed, content_type=self.kind, headers={**headers, "Content-Encoding": "gzip"})
 
 
 @frozen
@@ -94,7 +66,7 @@ class DocsRoutes:
     async def openapi(self) -> Response:
         """It is made of the rules and routes that the service itself goes by."""
         no_parameters()
-        return self.document().answer(_ASK_AGAIN)
+        return self.document().answer(ASK_AGAIN, _SAFE)
 
     @operation(
         Tag.SERVICE, "This document as a page", Answer(200, "To be opened in a browser.", media="text/html")
@@ -102,7 +74,7 @@ class DocsRoutes:
     async def docs(self) -> Response:
         """Everything that it needs is served from here."""
         no_parameters()
-        return _page().answer(_ASK_AGAIN)
+        return _page().answer(ASK_AGAIN, _SAFE)
 
     async def docs_file(self, digest: str, file: str) -> Response:
         """Kept for good: what changes has another digest, and so another address."""
@@ -110,21 +82,13 @@ class DocsRoutes:
         found = _files().get(file)
         if found is None or found.digest != digest:
             raise NotFoundError("there is nothing at this address")
-        return found.answer(_FOR_GOOD)
+        return found.answer(FOR_GOOD, _SAFE)
 
 
 @cache
 def _files() -> Mapping[str, File]:
     """By name, in the order in which the page needs them."""
-    return {name: _read(_FOLDER / name) for name in _FILES}
-
-
-def _read(path: Path) -> File:
-    """The viewer's files are kept compressed, ours as they are."""
-    packed = path.with_name(f"{path.name}.gz")
-    if packed.exists():
-        return File(packed.read_bytes(), _KINDS[path.suffix])
-    return File.of(path.read_bytes(), _KINDS[path.suffix])
+    return {name: File.read(_FOLDER / name) for name in _FILES}
 
 
 @cache

@@ -40,7 +40,7 @@ _QUERY: Final[Mapping[str, Rule]] = {
     "task": Text(f"task_[{ALPHABET}]{{{LENGTH}}}", "the id of a task"),
     "stats": Text("1", "1"),
 }
-_HEADERS: Final = {
+STREAM_HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
@@ -81,14 +81,14 @@ class EventRoutes:
         """
         asked = parameters(_QUERY)
         if request.method == "HEAD":
-            return Response(b"", headers=_HEADERS)
+            return Response(b"", headers=STREAM_HEADERS)
         if len(self.streams) >= MAX_STREAMS:
             raise OverloadedError(
                 f"there are {MAX_STREAMS:,} streams of events open; try again later", retry_after=_RETRY_AFTER
             )
         stream = Stream(self.engine, grant(), asked, request.headers.get("Last-Event-ID") or None)
         self.streams.add(stream)
-        response = Response(stream.text(self.streams.discard), headers=_HEADERS)
+        response = Response(stream.text(self.streams.discard), headers=STREAM_HEADERS)
         response.timeout = None
         return response
 
@@ -104,7 +104,7 @@ class Stream:
         self._reader = engine.feed.read(
             _filter(grant, queue, task), last_event_id, about=_about(grant, queue, task)
         )
-        self._gauge = _Gauge(engine, grant, queue) if "stats" in asked else None
+        self._gauge = Gauge(engine, grant, queue) if "stats" in asked else None
         self._silent_until = inf
         self._waiting = trio.CancelScope()
         self._over = False
@@ -131,7 +131,7 @@ class Stream:
                     await self._reader.wait()
             piece = self._news()
             if self._gauge is not None and trio.current_time() >= self._gauge.due and not self._over:
-                piece += self._gauge.read()
+                piece += told("stats", self._gauge.read())
             if not piece and trio.current_time() >= self._silent_until:
                 piece = b": keep-alive\n" + self._place()
         return piece
@@ -140,24 +140,24 @@ class Stream:
         """What has happened since, as far as it is told at once; of a revoked key no more than that it is."""
         if self._grant.revoked.is_set():
             self._over = True
-            return _told("end", {"detail": "the API key was revoked"})
+            return told("end", {"detail": "the API key was revoked"})
         news = b"".join(self._block(heard) for heard in self._reader.take())
         self._over = self._reader.over
         return news
 
     def _block(self, heard: Heard) -> bytes:
         if isinstance(heard, FeedEvent):
-            return _told(heard.name, _data(heard), heard.id)
+            return told(heard.name, _data(heard), heard.id)
         if isinstance(heard, Missed):
-            return _told("missed", {"detail": heard.detail}, self._reader.place)
-        return _told("end" if isinstance(heard, Ended) else "dropped", {"detail": heard.detail})
+            return told("missed", {"detail": heard.detail}, self._reader.place)
+        return told("end" if isinstance(heard, Ended) else "dropped", {"detail": heard.detail})
 
     def _place(self) -> bytes:
         """An id without an event: a client that comes back from here has missed nothing."""
         return f"id: {self._reader.place}\n\n".encode()
 
 
-class _Gauge:
+class Gauge:
     """Reads the meter once a second: for one queue, or for all that the key may see."""
 
     def __init__(self, engine: Engine, grant: Grant, queue: str | None) -> None:
@@ -168,7 +168,7 @@ class _Gauge:
         self.due = trio.current_time() + STATS_SECONDS
         """In Trio's time."""
 
-    def read(self) -> bytes:
+    def read(self) -> Mapping[str, Any]:
         """``last_second`` are counts since the last reading, ``per_second`` means over the last minute."""
         now, meter = self._engine.clock.now(), self._engine.meter
         totals, rates = meter.totals(*self._which), meter.rates_of(*self._which, now)
@@ -178,15 +178,12 @@ class _Gauge:
         }
         self._last = totals
         self.due = trio.current_time() + STATS_SECONDS
-        return _told(
-            "stats",
-            {
-                "queue": self._queue,
-                "at": to_rfc3339(now),
-                "last_second": counts,
-                "per_second": {name: round(rate, 3) for name, rate in rates._asdict().items()},
-            },
-        )
+        return {
+            "queue": self._queue,
+            "at": to_rfc3339(now),
+            "last_second": counts,
+            "per_second": {name: round(rate, 3) for name, rate in rates._asdict().items()},
+        }
 
 
 def visible_queues(grant: Grant, queue: str | None) -> Collection[str] | None:
@@ -222,7 +219,7 @@ def _data(event: FeedEvent) -> Mapping[str, Any]:
     return {**head, **event.data, **head}
 
 
-def _told(name: str, data: Mapping[str, Any], event_id: str | None = None) -> bytes:
+def told(name: str, data: Mapping[str, Any], event_id: str | None = None) -> bytes:
     """One event of a stream; its JSON is one line."""
     place = "" if event_id is None else f"id: {event_id}\n"
     return b"event: %b\n%bdata: %b\n\n" % (name.encode(), place.encode(), msgspec.json.encode(data))

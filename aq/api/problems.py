@@ -60,13 +60,14 @@ def problem(status: int, title: str, detail: str, **members: object) -> bytes:
 
 def handle_errors(app: QuartTrio) -> None:
     """Every error of the app, expected or not, becomes a problem document."""
-    app.register_error_handler(AsyncQueueError, _failed)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(Exception, _failed)
+    for kind in (AsyncQueueError, HTTPException, Exception):
+        app.register_error_handler(kind, _failed)
 
 
 def answer_to(error: Exception, request_id: str, method: str, path: str) -> Answer:
     """The answer to a request that ended so; of an error that nobody expects the log has the cause."""
+    if isinstance(error, HTTPException) and error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _of_http(error, error.code)
     if not isinstance(error, AsyncQueueError) or error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request %s failed: %s %r", request_id, method, path, exc_info=error)
         detail = f"the service failed; its log has the cause under request id {request_id}"
@@ -86,14 +87,11 @@ async def _failed(error: Exception) -> Response:
     return answer_to(error, g.request_id, request.method, request.path).response()
 
 
-async def _of_http(error: HTTPException) -> Response:
+def _of_http(error: HTTPException, status: int) -> Answer:
     """What Quart itself refuses: unknown routes and methods, large and slow bodies, odd hosts."""
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await _failed(error)
     phrase = HTTPStatus(status).phrase
     headers = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-    return _answer(problem(status, phrase, _EXPLAINED.get(status, phrase)), status, headers).response()
+    return _answer(problem(status, phrase, _EXPLAINED.get(status, phrase)), status, headers)
 
 
 def _answer(body: bytes, status: int, headers: Mapping[str, str]) -> Answer:

@@ -78,7 +78,7 @@ class QueueRoutes:
     async def get(self, name: str) -> Response:
         """Its policy, how many tasks it holds, and its pace."""
         no_parameters()
-        return await self._shown(await self.engine.queues.get(_known(name), environment=environment()))
+        return await self._shown(await self.engine.queues.get(known_queue(name), environment=environment()))
 
     @operation(
         Tag.QUEUES, "Change a queue's policy", ok("Queue", "The queue as it is now."), body="QueueChange"
@@ -86,7 +86,7 @@ class QueueRoutes:
     async def update(self, name: str) -> Response:
         """What is left out stays as it is. A change holds for the tasks that wait already."""
         no_parameters()
-        known = _known(name)
+        known = known_queue(name)
         changes = checked((await read_object()).values, POLICY)
         return await self._shown(await self.engine.queues.update(known, environment=environment(), **changes))
 
@@ -94,20 +94,22 @@ class QueueRoutes:
     async def delete(self, name: str) -> Response:
         """Its finished tasks go with it. Not while it holds pending or active ones."""
         await expect_nothing()
-        await self.engine.queues.delete(_known(name), environment=environment())
+        await self.engine.queues.delete(known_queue(name), environment=environment())
         return views.nothing()
 
     @operation(Tag.QUEUES, "Pause a queue", ok("Queue", "The queue as it is now."))
     async def pause(self, name: str) -> Response:
         """Nothing more is started, also after a restart; running attempts finish."""
         await expect_nothing()
-        return await self._shown(await self.engine.queues.pause(_known(name), environment=environment()))
+        return await self._shown(await self.engine.queues.pause(known_queue(name), environment=environment()))
 
     @operation(Tag.QUEUES, "Resume a queue", ok("Queue", "The queue as it is now."))
     async def resume(self, name: str) -> Response:
         """The end of a pause."""
         await expect_nothing()
-        return await self._shown(await self.engine.queues.resume(_known(name), environment=environment()))
+        return await self._shown(
+            await self.engine.queues.resume(known_queue(name), environment=environment())
+        )
 
     @operation(
         Tag.QUEUES,
@@ -120,7 +122,7 @@ class QueueRoutes:
         """Every pending task is deleted: when this is answered, none of them will be delivered."""
         no_parameters()
         asked = checked(await read_optional_object(), PURGE)
-        count = await self.engine.queues.purge(_known(name), environment=environment(), **asked)
+        count = await self.engine.queues.purge(known_queue(name), environment=environment(), **asked)
         return views.answer({"count": count})
 
     @operation(
@@ -137,7 +139,10 @@ class QueueRoutes:
         no_parameters()
         which = structure(await read_optional_object(), Retry)
         done = await self.engine.queues.retry(
-            _known(name), which, environment=environment(), idempotency_key=idempotency_key(request.headers)
+            known_queue(name),
+            which,
+            environment=environment(),
+            idempotency_key=idempotency_key(request.headers),
         )
         return views.answer({"count": done.value}, replayed=done.replayed)
 
@@ -145,7 +150,7 @@ class QueueRoutes:
         return views.answer(views.queue(await self.engine.queues.view(queue)))
 
 
-def _known(name: str) -> str:
+def known_queue(name: str) -> str:
     """A name that a queue can have, of a queue that the key may see. Raises NotFoundError."""
     try:
         QUEUE_NAME.accept(name)

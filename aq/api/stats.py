@@ -20,7 +20,7 @@ from aq.engine import Engine
 from aq.instants import to_rfc3339
 from aq.rules import QUEUE_NAME, Rule, Text
 
-_QUERY: Final[Mapping[str, Rule]] = {
+QUERY: Final[Mapping[str, Rule]] = {
     "queue": QUEUE_NAME,
     "window": Text("|".join(map(str, WINDOWS)), f"one of {', '.join(map(str, WINDOWS))} (seconds)"),
 }
@@ -35,26 +35,28 @@ class StatsRoutes:
     def mount(self, app: QuartTrio) -> None:
         app.add_url_rule("/v1/stats", "stats", self.stats, methods=["GET"])
 
-    @operation(Tag.EVENTS, "Read statistics", ok("Stats", "The series."), query=_QUERY)
+    @operation(Tag.EVENTS, "Read statistics", ok("Stats", "The series."), query=QUERY)
     async def stats(self) -> Response:
         """Of ``queue``, or of all queues that the key may see together; ``window`` and ``step`` in seconds.
 
         A queue without activity, unknown ones and those the key may not see among them, has zeros.
         """
-        asked = parameters(_QUERY)
-        queue, window = asked.get("queue"), int(asked.get("window", "900"))
-        asking, series = grant(), Series(window, self.engine.clock.now())
-        for ring in self.engine.meter.rings(asking.environment, visible_queues(asking, queue)):
-            series.add(ring)
-            await trio.lowlevel.checkpoint()
-        return views.answer(
-            {
-                "window": window,
-                "step": WINDOWS[window],
-                "queue": queue,
-                "series": [_point(point) for point in series.points()],
-            }
-        )
+        asked = parameters(QUERY)
+        return views.answer(await series(self.engine, asked.get("queue"), int(asked.get("window", "900"))))
+
+
+async def series(engine: Engine, queue: str | None, window: int) -> dict[str, Any]:
+    """The answer, for the key of this request."""
+    asking, found = grant(), Series(window, engine.clock.now())
+    for ring in engine.meter.rings(asking.environment, visible_queues(asking, queue)):
+        found.add(ring)
+        await trio.lowlevel.checkpoint()
+    return {
+        "window": window,
+        "step": WINDOWS[window],
+        "queue": queue,
+        "series": [_point(point) for point in found.points()],
+    }
 
 
 def _point(point: Point) -> dict[str, Any]:
