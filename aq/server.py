@@ -9,14 +9,16 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Final
 
 import trio
 from attrs import field, frozen
 from quart_trio import QuartTrio
 
+from aq import devfile
 from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.api.lane import Lane
@@ -27,9 +29,12 @@ from aq.dashboard import Dashboard
 from aq.dashboard.door import new_once
 from aq.engine import Engine
 from aq.errors import AsyncQueueError
+from aq.greeting import Greeting
 from aq.keys import new_key
 from aq.opening import open_engine
+from aq.storage import path_of
 from aq.telemetry.traffic import Traffic
+from aq.version import __version__
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _SPARE_FILES: Final = 200
@@ -61,6 +66,8 @@ class Settings:
     """None: they are served beside the API."""
     api_key: str | None = field(default=None, repr=False)
     signing_secret: str | None = field(default=None, repr=False)
+    dev_file: Path | None = None
+    """Where the command finds a ``dev`` server; see `aq.devfile`."""
 
 
 async def serve(settings: Settings, say: Callable[[str], None]) -> None:
@@ -97,8 +104,13 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                     await open_doors.enter_async_context(
                         open_front(metrics, apart, max_connections=_SCRAPERS)
                     )
-                say(_greeting(settings, _url(listeners), made, once, None if apart is None else _url(apart)))
-                await _run(engine, told, settings.grace)
+                url = _url(listeners)
+                addresses = [("Dashboard", f"{url}/" + (f"signin/{once}  (signs in once)" if once else ""))]
+                if apart is not None:
+                    addresses.append(("Metrics", f"{_url(apart)}/metrics"))
+                with _announced(settings, engine, url, made, addresses) as greeting:
+                    say(str(greeting))
+                    await _run(engine, told, settings.grace)
 
 
 async def _bind(host: str, port: int) -> Sequence[trio.SocketListener]:
@@ -237,29 +249,38 @@ def _url(listeners: Sequence[trio.SocketListener]) -> str:
     return f"http://[{host}]:{port}" if ip_address(host).version == 6 else f"http://{host}:{port}"
 
 
-def _greeting(
-    settings: Settings, url: str, key: str | None, once: str | None, metrics_url: str | None
-) -> str:
-    lines = [f"aq is ready on {url}", f"storage: {settings.storage}"]
-    lines.append(f"dashboard: {url}/" + (f"signin/{once}  (signs in once)" if once else ""))
-    if metrics_url is not None:
-        lines.append(f"metrics: {metrics_url}/metrics")
-    if key is not None and not settings.dev:
-        lines.append(f"API key (kept as a hash, shown only now): {key}")
-    if settings.dev:
-        lines += _first_steps(url, key or "$AQ_API_KEY")
-    return "\n".join(lines)
+@contextmanager
+def _announced(
+    settings: Settings, engine: Engine, url: str, key: str | None, rows: list[tuple[str, str]]
+) -> Iterator[Greeting]:
+    """What to say, with more ``rows``; meanwhile the file by which the command finds a ``dev`` server.
+
+    What the operator gave in the environment is written nowhere.
+    """
+    with ExitStack() as held:
+        if settings.dev_file is not None:
+            values = {devfile.URL: url}
+            if key is not None:
+                values[devfile.KEY] = key
+            if settings.signing_secret is None:
+                values[devfile.SECRET] = ",".join(map(str, engine.signing_secrets))
+            try:
+                held.enter_context(devfile.kept(settings.dev_file, values))
+                rows.append(("Command", f"`aq` in this folder knows all this from {devfile.NAME}"))
+            except devfile.DevFileError as error:
+                rows.append(("Command", f"`aq` does not know of this server: {error}"))
+        yield Greeting(
+            version=__version__,
+            url=url,
+            storage=_where(settings.storage),
+            dev=settings.dev,
+            key=key,
+            rows=rows,
+        )
 
 
-def _first_steps(url: str, key: str) -> list[str]:
-    task = f'''{{"queue": "hello", "webhook_url": "{url}/dev/receiver", "payload": {{"to": "world"}}}}'''
-    curl = f'  curl -H "X-API-Key: {key}"'
-    return [
-        f"API key: {key}",
-        "",
-        "Send a task to this server's own receiver, then look at it:",
-        f"{curl} -H 'Content-Type: application/json' -d '{task}' {url}/v1/tasks",
-        f"{curl} '{url}/v1/tasks?queue=hello'",
-        "and, with the id that it shows, at its attempts:",
-        f"{curl} {url}/v1/tasks/$ID",
-    ]
+def _where(storage: str) -> str:
+    path = path_of(storage)
+    if path is None:
+        return f"{storage}  (in memory: gone when this ends)"
+    return storage if os.path.isabs(path) else f"{storage}  ({os.path.abspath(path)})"

@@ -48,6 +48,8 @@ class ClientStream(trio.abc.HalfCloseableStream):
         if self._first:  # who has just come has often spoken already
             self._first = False
             return bytes(await self._stream.receive_some(max_bytes))
+        if self._kernel.fileno() < 0:
+            raise self._gone()
         try:
             await trio.lowlevel.wait_readable(self._kernel)
             return self._kernel.recv(65_536 if max_bytes is None else max_bytes)

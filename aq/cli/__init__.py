@@ -19,9 +19,12 @@ from aq.version import __version__
 __all__ = ["main"]
 
 SECTIONS: Final[tuple[Section, ...]] = (
-    ("The service", {"serve": "serve", "doctor": "doctor"}),
+    ("The service", {"serve": "serve", "doctor": "doctor", "backup": "backup"}),
     ("Tuning", {"bench": "bench"}),
-    ("Webhooks", {"verify": "signatures", "sign": "signatures", "secret": "signatures"}),
+    (
+        "Webhooks",
+        {"receive": "receive", "verify": "signatures", "sign": "signatures", "secret": "signatures"},
+    ),
     ("This command", {"completion": "completion"}),
 )
 """What ``aq --help`` shows: a title, and each command with the module of this package that has it."""

@@ -8,17 +8,11 @@ import sys
 import click
 
 from aq.cli.ends import Failure
-from aq.cli.output import json_option, print_json, say
+from aq.cli.output import json_option, print_json, say, storage_option
 
 
 @click.command()
-@click.option(
-    "--storage",
-    envvar="AQ_STORAGE",
-    default="sqlite:///aq.db",
-    show_default=True,
-    help="Where tasks are kept: sqlite:///PATH.",
-)
+@storage_option
 @json_option
 def doctor(storage: str, as_json: bool) -> None:
     """Compare a store's counters and marks with its tasks.
@@ -33,9 +27,10 @@ def doctor(storage: str, as_json: bool) -> None:
     import trio
 
     from aq.errors import AsyncQueueError
+    from aq.storage import path_of
 
-    path = storage.removeprefix("sqlite:///")
-    if path != storage and not os.path.exists(path):
+    path = path_of(storage)
+    if path is not None and not os.path.exists(path):
         raise Failure(f"there is no store at {path}")
     say(f"checking {storage} …")
     try:

@@ -17,6 +17,14 @@ _SPACES: Final = "  "
 json_option: Callable[[F], F] = click.option(
     "--json", "as_json", is_flag=True, help="Print results as JSON, and errors as JSON on stderr."
 )
+storage_option: Callable[[F], F] = click.option(
+    "--storage",
+    envvar="AQ_STORAGE",
+    default="sqlite:///aq.db",
+    show_default=True,
+    metavar="URL",
+    help="The store: sqlite:///PATH.",
+)
 
 
 def say(text: str) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -104,6 +105,7 @@ def serve(
     SIGTERM ends it in good order: new requests get 503, running attempts may finish. A second one
     ends it at once.
     """
+    from aq import devfile
     from aq.server import Settings
     from aq.telemetry.logs import configure
 
@@ -120,6 +122,7 @@ def serve(
         metrics_host=metrics_host,
         api_key=os.environ.get("AQ_API_KEY") or None,
         signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
+        dev_file=Path(devfile.NAME) if dev else None,
     )
     _check(settings)
     configure(log_format, log_level, sys.stderr)

@@ -16,6 +16,7 @@ from aq.errors import FieldError, ValidationError
 from aq.storage.memory import open_memory
 from aq.storage.protocol import Storage
 from aq.storage.sqlite import open_sqlite
+from aq.storage.sqlite.backup import Backup
 
 _SQLITE: Final = "sqlite:///"
 
@@ -28,10 +29,26 @@ def open_storage(url: str) -> AbstractAsyncContextManager[Storage]:
     """
     if url == "memory:":
         return open_memory()
-    if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
-        return open_sqlite(url.removeprefix(_SQLITE))
+    if (path := path_of(url)) is not None:
+        return open_sqlite(path)
     if url.startswith(("postgres:", "postgresql:")):
         message = "names PostgreSQL, which this version does not speak; use sqlite:///PATH or memory:"
     else:
         message = "must be sqlite:///PATH or memory:"
     raise ValidationError([FieldError("storage", message)])
+
+
+def backup_of(url: str, target: str, *, replace: bool = False) -> Backup:
+    """What copies a store, in use or not, to a file that `open_storage` opens; see `Backup`.
+
+    Raises ValidationError for the URL of what is on no disk.
+    """
+    if (path := path_of(url)) is None:
+        raise ValidationError([FieldError("storage", "must be sqlite:///PATH to be copied")])
+    return Backup(path, target, replace=replace)
+
+
+def path_of(url: str) -> str | None:
+    """The file of a store, where it is one."""
+    path = url.removeprefix(_SQLITE)
+    return path if path != url and path else None

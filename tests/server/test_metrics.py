@@ -22,7 +22,7 @@ async def test_beside_the_api_without_a_key() -> None:
 async def test_on_a_port_of_its_own_it_is_gone_from_the_other(tmp_path: Path) -> None:
     apart = ["--metrics-port", "0", "--storage", "memory:"]
     async with running(tmp_path, *apart, AQ_API_KEY=KEY) as server:
-        (url,) = re.findall(r"metrics: (\S+)", server.said)
+        (url,) = re.findall(r"Metrics +(\S+)", server.said)
         async with client(server.url) as api, httpx.AsyncClient(trust_env=False) as prometheus:
             assert (await api.get("/metrics")).status_code == 404
             assert "/metrics" not in (await api.get("/openapi.json")).json()["paths"]

@@ -6,7 +6,7 @@
     statements   SQL that reads       bulk     SQL that writes     rows    domain values as rows, and back
     writer       the one connection that commits:   before   what it finds      tasks   how it writes them
     readers      a few connections that read:       reads, lists, failed, windows, audit   what they read
-    failures     what an error means
+    failures     what an error means      backup   a copy of one moment
 
 WAL journal, synchronous=FULL: a commit is on the disk before it returns.
 """

@@ -60,7 +60,7 @@ def open_writer(path: str, connect: Connect) -> Connection:
     """
     db = connect(path, read_only=False)
     try:
-        version = _version(db, path)
+        version = version_of(db, path)
         if db.execute("PRAGMA auto_vacuum") != [(_INCREMENTAL,)]:  # saying it anew would be a commit
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
@@ -94,7 +94,7 @@ def renew_log(path: str, connect: Connect) -> None:
         return
     db = connect(path, read_only=False)
     try:
-        _version(db, path)
+        version_of(db, path)
         db.execute("BEGIN IMMEDIATE")
         db.rewrite_log()
         db.execute("ROLLBACK")
@@ -111,7 +111,7 @@ def begin_log_anew(db: Connection) -> None:
         raise SqliteError("SQLITE_BUSY", "another program reads the file; it must end first")
 
 
-def _version(db: Connection, path: str) -> int:
+def version_of(db: Connection, path: str) -> int:
     """The schema's version; 0 for a new file. Nothing is written to a file that is not ours."""
     library = db.execute("SELECT sqlite_version()")[0][0]
     if tuple(map(int, library.split(".")[:3])) < _OLDEST_SQLITE:
@@ -161,7 +161,7 @@ class Check:
         self._db = connect(path, read_only=True)
         self._thread: Thread | None = None
         try:
-            _version(self._db, path)
+            version_of(self._db, path)
             page_size: int = self._db.execute("PRAGMA page_size")[0][0]
             health.damage = index.damage(page_size)
             if os.path.getsize(path) <= CHECKED_AT_OPEN:
