@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 
@@ -15,6 +15,8 @@ from aq.sim.trace import Trace
 from aq.sim.verdict import Verdict
 from aq.storage.answers import TaskPage
 from aq.task import QueueKey, Status, Task
+
+_READS: Final = ("get", "explain", "wait", "list")
 
 
 @define
@@ -53,7 +55,7 @@ class Clients:
         self.trace.say("refused", ask.what, ask.task_id or "", type(error).__name__)
         if isinstance(error, UnavailableError):
             return
-        if not isinstance(error, NotFoundError | ConflictError):
+        if not isinstance(error, _may_be_told(ask)):
             self._broken("clients are told", f"{ask.what} was answered {error!r}")
 
     def done(self, ask: Ask, answer: Any = None) -> None:
@@ -166,6 +168,13 @@ class Clients:
 
     def _broken(self, promise: str, told: str) -> None:
         self.verdict.broken(promise, told)
+
+
+def _may_be_told(ask: Ask) -> tuple[type[AsyncQueueError], ...]:
+    """What a request may be refused with for good."""
+    if ask.what in ("submit", "batch"):
+        return (ConflictError,) if ask.fields.get("named") else ()
+    return (NotFoundError,) if ask.what in _READS else (NotFoundError, ConflictError)
 
 
 def _shown(answer: Any) -> str:

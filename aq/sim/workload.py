@@ -100,7 +100,7 @@ class Workload(Rhythms):
 
     def _send(self, request: Request) -> None:
         first, name, key = request.ask, request.new.idempotency_key, request.ask.key
-        ask = self._clients.ask("submit", key, number=first.number)
+        ask = self._clients.ask("submit", key, number=first.number, named=name is not None)
         ask.number = first.number
 
         def done(task: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from attrs import evolve
 
-from aq.errors import StorageFullError, StorageUnavailableError
+from aq.errors import ConflictError, StorageFullError, StorageUnavailableError
 from aq.ids import first_sequence_at
 from aq.instants import from_seconds
 from aq.storage.answers import Applied
@@ -184,6 +184,10 @@ def cleared_at_first(run: Any) -> Any:
     return cleared
 
 
+def a_conflict(out_of_step: Any) -> Any:
+    return lambda refused: ConflictError("somebody was quicker")
+
+
 def whatever_was_asked(fingerprint: Any) -> Any:
     return lambda what, *parts: fingerprint(what)
 
@@ -357,6 +361,14 @@ KEEPING: Final = [
         where="aq.actors.outbox:Outbox.put",
         fault=claimed_apart,
         promises=CLAIMS,
+        first=15,
+    ),
+    Mutant(
+        name="a conflict with nobody",
+        slip="a task that cannot be taken at the moment is refused for good, as if it were one too many",
+        where="aq.actors.outbox:out_of_step",
+        fault=a_conflict,
+        promises=("clients are told",),
         first=15,
     ),
     Mutant(
