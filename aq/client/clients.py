@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import anyio
 from attrs import evolve
 
-from aq.client.both import D, Resource, method
+from aq.client.both import D, Resource, iterates, method
 from aq.client.call import Call, reads
 from aq.client.core import Core, Flow
 from aq.client.drivers import Async, AsyncHttpClient, HttpClient, Sync
+from aq.client.events import PATIENCE, AsyncEvents, Events, Listener, listener
 from aq.client.fields import encode_query
 from aq.client.keys import Keys
 from aq.client.queues import Queues
@@ -54,6 +55,24 @@ class _Service(Resource[D]):
     def stats(self, *, queue: str | None = None, window: int | None = None) -> Flow[Stats]:
         """How much happened lately: of a queue or of all, over 900, 3,600 or 86,400 seconds."""
         return self._get(Stats, "stats", query=encode_query({"queue": queue, "window": window}))
+
+    @iterates(Events, AsyncEvents)
+    def events(
+        self,
+        *,
+        queue: str | None = None,
+        task: str | None = None,
+        stats: bool = False,
+        last_event_id: str | None = None,
+        patience: float = PATIENCE,
+    ) -> Listener:
+        """What happens from now on, or from behind an event that was heard: of a queue, of a task, or all.
+
+        ``stats`` adds an event each second. A stream that breaks is resumed where it was, for up to
+        ``patience`` seconds without a connection.
+        """
+        which = {"queue": queue, "task": task, "stats": 1 if stats else None}
+        return listener(self._core, which, last_event_id, patience)
 
     @method
     def health(self) -> Flow[Health]:

@@ -61,7 +61,26 @@ class Sleep:
     seconds: float
 
 
+@frozen
+class Open:
+    """Send a request and leave its reply open, to be read as it comes: within ``timeout`` seconds, and then
+    with no more than ``silence`` between its pieces. Gives a `Reply`, with a body only where it is no 200.
+
+    Raises ConnectionFailed, TimedOut.
+    """
+
+    request: Request
+    timeout: float
+    silence: float
+
+
+@frozen
+class Read:
+    """Read on in what is open. Gives bytes, none at its end. Raises ConnectionFailed, TimedOut."""
+
+
 Step: TypeAlias = Send | Sleep
+StreamStep: TypeAlias = Open | Read | Sleep
 Flow: TypeAlias = Generator[Step, Any, T]
 """The steps of one call; returns its result."""
 

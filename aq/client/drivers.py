@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Final, Protocol, TypeVar, assert_never
 
@@ -12,7 +13,7 @@ import anyio
 from attrs import frozen
 
 from aq.client.call import Reply
-from aq.client.core import Flow, Send, Sleep, Step
+from aq.client.core import Flow, Open, Send, Sleep, Step
 from aq.client.errors import APIError, ConnectionFailed, TimedOut, UnexpectedAnswer
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Sync:
             step = next(flow)
             while True:
                 try:
-                    result = self._done(step)
+                    result = self.done(step)
                 except APIError as error:
                     step = flow.throw(error)
                 else:
@@ -61,7 +62,7 @@ class Sync:
             value: T = end.value
             return value
 
-    def _done(self, step: Step) -> Any:
+    def done(self, step: Step) -> Any:
         match step:
             case Send():
                 return self._reply(step)
@@ -71,20 +72,21 @@ class Sync:
                 assert_never(step)
 
     def _reply(self, step: Send) -> Reply:
-        ends_at = time.monotonic() + step.timeout
-        try:
+        with told(self.http, step):
             response = self.http.send(built(self.http, step), **SEND)
-            try:
-                body = Body()
-                for part in response.iter_bytes():
-                    body.add(part)
-                    if time.monotonic() > ends_at:
-                        raise TimedOut(late(step))
-            finally:
-                response.close()
-        except Exception as error:
-            raise told(error, self.http, step) from error
-        return body.reply(response)
+            return self.read(response, step)
+
+    def read(self, response: Any, step: Send) -> Reply:
+        """The whole reply of a response that has begun; it is closed. Raises what the library raises."""
+        body, ends_at = Body(), time.monotonic() + step.timeout
+        try:
+            for piece in response.iter_bytes():
+                body.add(piece)
+                if time.monotonic() > ends_at:
+                    raise TimedOut(late(step))
+        finally:
+            response.close()
+        return reply_of(response, body)
 
 
 @frozen
@@ -99,7 +101,7 @@ class Async:
             step = next(flow)
             while True:
                 try:
-                    result = await self._done(step)
+                    result = await self.done(step)
                 except APIError as error:
                     step = flow.throw(error)
                 else:
@@ -108,7 +110,7 @@ class Async:
             value: T = end.value
             return value
 
-    async def _done(self, step: Step) -> Any:
+    async def done(self, step: Step) -> Any:
         match step:
             case Send():
                 return await self._reply(step)
@@ -118,19 +120,20 @@ class Async:
                 assert_never(step)
 
     async def _reply(self, step: Send) -> Reply:
-        try:
-            with anyio.move_on_after(step.timeout):
-                response = await self.http.send(built(self.http, step), **SEND)
-                try:
-                    body = Body()
-                    async for part in response.aiter_bytes():
-                        body.add(part)
-                finally:
-                    await response.aclose()
-                return body.reply(response)
-        except Exception as error:
-            raise told(error, self.http, step) from error
+        with told(self.http, step), anyio.move_on_after(step.timeout):
+            response = await self.http.send(built(self.http, step), **SEND)
+            return await self.read(response)
         raise TimedOut(late(step))
+
+    async def read(self, response: Any) -> Reply:
+        """The whole reply of a response that has begun; it is closed. Raises what the library raises."""
+        body, pieces = Body(), response.aiter_bytes()
+        try:
+            async for piece in pieces:
+                body.add(piece)
+        finally:
+            await leave(response, pieces)
+        return reply_of(response, body)
 
 
 # -- what both have in common -------------------------------------------------------------------------------
@@ -138,10 +141,16 @@ SEND: Final = {"stream": True, "auth": None, "follow_redirects": False}
 """Whatever a client that was handed over is set to: the key goes to the service only."""
 
 
-def built(http: HttpClient | AsyncHttpClient, step: Send) -> Any:
-    request = step.request
+def built(http: HttpClient | AsyncHttpClient, step: Send | Open) -> Any:
+    """The library's request: with a limit for each of its own steps, to connect, read, write, and wait for a
+    connection."""
+    request, most = step.request, step.timeout
     return http.build_request(
-        request.method, request.url, content=request.body, headers=dict(request.headers), timeout=step.timeout
+        request.method,
+        request.url,
+        content=request.body,
+        headers=dict(request.headers),
+        timeout=(most, step.silence if isinstance(step, Open) else most, most, most),
     )
 
 
@@ -149,36 +158,50 @@ class Body:
     """The body of an answer as it comes in."""
 
     def __init__(self) -> None:
-        self.parts: list[bytes] = []
+        self.pieces: list[bytes] = []
         self.size = 0
 
-    def add(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
+    def add(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+        self.size += len(piece)
         if self.size > MOST_BYTES:
             raise UnexpectedAnswer(f"the answer has more than {MOST_BYTES >> 20} MiB")
 
-    def reply(self, response: Any) -> Reply:
-        headers: Iterable[tuple[str, str]] = response.headers.items()
-        lower = {name.lower(): value for name, value in headers}
-        return Reply(int(response.status_code), lower, b"".join(self.parts))
+
+def reply_of(response: Any, body: Body) -> Reply:
+    headers: Iterable[tuple[str, str]] = response.headers.items()
+    lower = {name.lower(): value for name, value in headers}
+    return Reply(int(response.status_code), lower, b"".join(body.pieces))
 
 
-def told(error: Exception, http: HttpClient | AsyncHttpClient, step: Send) -> Exception:
-    """An exception of the HTTP library as one of ours; any other as it is."""
+async def leave(response: Any, pieces: AsyncIterator[bytes]) -> None:
+    """Close a response, however much of it has been read.
+
+    The library reads through generators within generators, and Trio minds those that are left unfinished:
+    they are read on, and cancelled at once.
+    """
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async for _ in pieces:
+            pass
+    await response.aclose()
+
+
+@contextmanager
+def told(http: HttpClient | AsyncHttpClient, step: Send | Open) -> Iterator[None]:
+    """An exception of the HTTP library becomes one of ours; any other stays as it is."""
     library = library_of(http)
-    if isinstance(error, library.TimeoutException) and not isinstance(error, library.ConnectTimeout):
-        return TimedOut(late(step))
-    if not isinstance(error, library.TransportError):
-        return error
-    never_sent = library.ConnectError, library.ConnectTimeout, library.ProxyError
-    if isinstance(error, never_sent):
+    try:
+        yield
+    except (library.ConnectError, library.ConnectTimeout, library.PoolTimeout, library.ProxyError) as error:
         failed = ConnectionFailed(f"cannot reach {origin(step)}: {error or type(error).__name__}")
         failed.sent = False
-        return failed
-    return ConnectionFailed(
-        f"the connection to {origin(step)} broke before the answer: {error or type(error).__name__}"
-    )
+        raise failed from error
+    except library.TimeoutException as error:
+        raise TimedOut(late(step)) from error
+    except library.TransportError as error:
+        what = f"the connection to {origin(step)} broke: {error or type(error).__name__}"
+        raise ConnectionFailed(what) from error
 
 
 def library_of(http: HttpClient | AsyncHttpClient) -> Any:
@@ -187,9 +210,9 @@ def library_of(http: HttpClient | AsyncHttpClient) -> Any:
     return next((it for it in modules if hasattr(it, "TransportError")), None) or import_module("httpx")
 
 
-def late(step: Send) -> str:
+def late(step: Send | Open) -> str:
     return f"no answer from {origin(step)} within {step.timeout:.1f} s"
 
 
-def origin(step: Send) -> str:
+def origin(step: Send | Open) -> str:
     return "/".join(step.request.url.split("/", 3)[:3])

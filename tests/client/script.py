@@ -85,7 +85,7 @@ class World:
 class Scripted(Sync):
     """Does steps in a `World`."""
 
-    def _done(self, step: Step) -> Any:
+    def done(self, step: Step) -> Any:
         world: World = self.http  # type: ignore[assignment]
         match step:
             case Sleep():
