@@ -15,10 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import httpx
 import pytest
 import trio
-from attrs import define, field
 
 from aq.api import queues as queue_route
 from aq.api import tasks as task_route
@@ -35,9 +33,10 @@ from aq.rules import rules_of
 from aq.schedule import NewSchedule
 from aq.task import Environment, NewTask, QueueKey
 from tests.api.api_world import open_api
+from tests.docs.blocks import PAGES, ROOT, blocks
+from tests.docs.curl import Command, curl, remembered, same_shape
 from tests.server.serve_world import Process, client, running
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 API = [
     ROOT / "docs/api.md",
@@ -48,75 +47,6 @@ API = [
 ]
 """In the order in which they are read."""
 WEBHOOKS = API[-1].read_text()
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-
-
-@define
-class Command:
-    """A command line for curl, taken apart: as much of curl as the docs show (it may not be installed)."""
-
-    method: str = ""
-    url: str = ""
-    body: str | None = None
-    headers: dict[str, str] = field(factory=dict)
-    most_seconds: float | None = None
-    """Given for a stream, which does not end by itself."""
-
-    @classmethod
-    def of(cls, line: str, variables: dict[str, str]) -> Command:
-        command, words = cls(), shlex.split(expanded(line.replace("\\\n", " "), variables))
-        assert words.pop(0) == "curl"
-        while words:
-            match words.pop(0):
-                case "-X":
-                    command.method = words.pop(0)
-                case "-d":
-                    command.body = words.pop(0)
-                case "-H":
-                    name, _, command.headers[name] = words.pop(0).partition(": ")
-                case "--max-time":
-                    command.most_seconds = float(words.pop(0))
-                case "-i" | "-N":
-                    pass
-                case word:
-                    assert word.startswith("http"), word
-                    command.url = word
-        command.method = command.method or ("GET" if command.body is None else "POST")
-        return command
-
-    async def run(self) -> httpx.Response:
-        async with client(self.url, None) as sender:
-            return await sender.request(
-                self.method, self.url, content=self.body, headers=self.headers, timeout=30
-            )
-
-    async def listen(self) -> str:
-        """The id of a stream's first event, "" where it has none; within the seconds that it was given."""
-        assert self.most_seconds is not None
-        url, text = httpx.URL(self.url), ""
-        lines = [f"{self.method} {url.raw_path.decode()} HTTP/1.1", f"Host: {url.host}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
-        with trio.fail_after(self.most_seconds):
-            async with await trio.open_tcp_stream(url.host, url.port or 80) as stream:
-                await stream.send_all("\r\n".join([*lines, "", ""]).encode())
-                async for part in stream:
-                    text += part.decode()
-                    assert text.startswith("HTTP/1.1 200")
-                    if event := re.search(r"^event: .+\n(?:id: (.+)\n)?data: {.+}\n\n", text, re.MULTILINE):
-                        return event[1] or ""
-        raise AssertionError("the stream ended without an event")
-
-
-def expanded(line: str, variables: dict[str, str]) -> str:
-    """What a shell makes of variables: nothing within single quotes."""
-    return re.sub(r"'[^']*'|\$([A-Z_]+)", lambda it: variables[it[1]] if it[1] else it[0], line)
-
-
-async def curl(line: str, variables: dict[str, str]) -> httpx.Response:
-    return await Command.of(line, variables).run()
 
 
 async def ended(server: Process, key: str, task_id: str) -> dict[str, Any]:
@@ -189,9 +119,6 @@ async def test_readme_run_it_for_real_block(tmp_path: Path) -> None:
 
 
 # -- links --------------------------------------------------------------------------------------------------
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
 def anchors(page: Path) -> set[str]:
     """Of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
@@ -245,16 +172,6 @@ async def answered(line: str, variables: dict[str, str]) -> Any:
     return answer
 
 
-def remembered(answer: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    names = {"task": "TASK", "sch": "SCHEDULE", "key": "KEY_ID"}
-    if "id" in answer:
-        yield names[answer["id"].partition("_")[0]], answer["id"]
-    if "key" in answer:
-        yield "KEY", answer["key"]
-    if cursor := answer.get("pagination", {}).get("next_cursor"):
-        yield "CURSOR", cursor
-
-
 async def send_something(variables: dict[str, str]) -> None:
     """Somebody else's tasks, for those who listen."""
     body = {"queue": "emails", "webhook_url": "https://example.com/", "delay": 3600}
@@ -262,16 +179,6 @@ async def send_something(variables: dict[str, str]) -> None:
         while True:
             assert (await sender.post("/v1/tasks", json=body)).status_code == 201
             await trio.sleep(0.1)
-
-
-def same_shape(shown: Any, answer: Any) -> bool:
-    """The same names, all the way down, with values of the same kind."""
-    if isinstance(shown, dict):
-        return shown.keys() == answer.keys() and all(same_shape(shown[name], answer[name]) for name in shown)
-    if isinstance(shown, list):
-        return bool(shown) is bool(answer) and all(map(same_shape, shown, answer))
-    kinds = (int, float) if isinstance(shown, int | float) else (type(shown), str)
-    return isinstance(answer, kinds) or answer is None
 
 
 async def test_every_route_is_in_the_api_page() -> None:
