@@ -15,11 +15,11 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import ConsoleMessage, sync_playwright
+from playwright.sync_api import sync_playwright
 
+from tests.dashboard import chromium
+from tests.dashboard.looking import Watch
 from tools.docs import ROOT, FaultError, build, first_sentence, pages
-
-CHROMIUM = shutil.which("chromium") or "chromium"
 
 
 def copied(folder: Path) -> Path:
@@ -158,19 +158,14 @@ class Silent(SimpleHTTPRequestHandler):
 
 def test_a_browser_asks_no_other_host_and_complains_of_nothing(site: Path) -> None:
     """Each page is opened; on the first something is searched for, which starts a worker."""
-    asked: set[str] = set()
-    complaints: list[str] = []
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            complaints.append(message.text)
-
+    path = chromium.find()
+    assert path is not None, chromium.MISSING
     with served(site) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page()
-        tab.on("request", lambda request: asked.add(request.url))
-        tab.on("console", hear)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        context = browser.new_context()
+        watch = Watch(address)
+        watch.over(context)
+        tab = context.new_page()
         for page in pages():
             tab.goto(f"{address}/{page.path.removesuffix('.md').removesuffix('index')}")
         tab.goto(f"{address}/")
@@ -178,6 +173,4 @@ def test_a_browser_asks_no_other_host_and_complains_of_nothing(site: Path) -> No
         tab.get_by_placeholder("Search").fill("idempotency")
         tab.locator("[role=listbox] li", has_text="Idempotency").first.wait_for()
         browser.close()
-    assert {url for url in asked if not url.startswith((address, "blob:", "data:"))} == set()
-    assert complaints == []
-    assert len(asked) > len(pages())
+    assert watch.wrong == []
