@@ -12,7 +12,7 @@ from tests.docs.stories import prints, resembles, tell
 
 _API: Final = "tests/test_docs.py::test_every_curl_line_of_the_api_pages"
 ELSEWHERE: Final = {
-    "docs/cli.md": "tests/cli/test_docs.py::test_the_reference_is_the_help_of_every_command",
+    "docs/clients.md": "tests/client/test_docs.py::test_every_block_runs",
     "README.md": "tests/test_docs.py::test_readme_create_block",
     "docs/testing.md": "tests/sim/test_fixtures.py::test_the_page",
     "docs/api.md": _API,

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -73,6 +73,16 @@ def test_make_docs_is_what_is_tested_here() -> None:
         ["make", "-n", "-C", str(ROOT), "docs"], check=True, capture_output=True, text=True
     )
     assert "-m tools.docs" in shown.stdout
+
+
+def test_every_link_within_the_site_leads_to_a_file_of_it(site: Path) -> None:
+    """Also those that Zensical does not look at: to what is no page."""
+    for page in site.rglob("*.html"):
+        for link in re.findall(r'(?:href|src)="([^"#?]+)', page.read_text()):
+            if not urlsplit(link).scheme and page.name != "404.html":
+                target = (page.parent / unquote(link)).resolve()
+                assert target.is_relative_to(site.resolve()), (page, link)
+                assert (target / "index.html" if target.is_dir() else target).exists(), (page, link)
 
 
 # -- no other host ------------------------------------------------------------------------------------------
