@@ -1,4 +1,4 @@
-"""The generated parts of docs/reference/: ``python -m tools.reference`` writes them anew, a test compares them."""
+"""The generated parts of docs/reference/: ``python -m tools.reference`` writes them, a test compares them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,24 @@ _MEANT: Final[Mapping[ErrorType, tuple[str, str]]] = {
     ErrorType.HTTP_429: ("a 429", "a `rate_limit` for the queue, below what the receiver takes"),
     ErrorType.GONE: ("a 410, which ends the task", "whether somebody should still send there"),
     ErrorType.REDIRECT: ("a 3xx; redirects are not followed", "the address itself: use the one it leads to"),
-    ErrorType.TIMEOUT: ("the attempt was not over within its `timeout`", "`timing_ms`: which step took so long"),
+    ErrorType.TIMEOUT: (
+        "the attempt was not over within its `timeout`",
+        "`timing_ms`: which step took so long",
+    ),
     ErrorType.DNS: ("the name was not found, or the resolver failed", "the name; the machine's resolver"),
     ErrorType.CONNECT: ("no connection: refused, or no route", "whether the receiver runs, and where"),
-    ErrorType.TLS: ("no TLS: a certificate that does not hold, or no handshake", "the certificate, its names and its chain"),
+    ErrorType.TLS: (
+        "no TLS: a certificate that does not hold, or no handshake",
+        "the certificate, its names and its chain",
+    ),
     ErrorType.RESET: ("the connection broke, or the answer was not HTTP", "proxies and timeouts on the way"),
     ErrorType.BLOCKED: ("the destination is not one a webhook may go to", "`--allow`, if it should be"),
     ErrorType.EXPIRED: ("`expires_in` ran out; of a task only", "why it was late: `lateness_ms`, `explain`"),
     ErrorType.TOO_LARGE: ("the head of the answer was beyond all measure", "what answers there"),
-    ErrorType.UNKNOWN: ("the service ended in mid-attempt, or a runner failed oddly", "whether the receiver did the work"),
+    ErrorType.UNKNOWN: (
+        "the service ended in mid-attempt, or a runner failed oddly",
+        "whether the receiver did the work",
+    ),
 }
 """What each kind means, and what to look at."""
 
@@ -55,13 +64,29 @@ _LIMITS: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
         ("the answer that is kept", f"{outcome.MAX_BODY:,} bytes, of a success 1,024", "cut"),
         ("the reason in words", f"{outcome.MAX_ERROR:,} characters", "cut"),
         ("`Retry-After` of a receiver", f"{lifecycle.MAX_RETRY_AFTER:,} s (a day)", "a day"),
-        ("`unknown` attempts in a row at no cost", f"{lifecycle.UNKNOWNS_FORGIVEN}", "each further one is a failure"),
-        ("names looked up at once", f"{connect.MAX_LOOKUPS}, of one domain {connect.MAX_LOOKUPS_OF_A_DOMAIN}", "they wait"),
-        ("idle connections kept", f"{pool.MAX_IDLE}, of one destination {pool.MAX_IDLE_PER_DESTINATION}", "the oldest is closed"),
+        (
+            "`unknown` attempts in a row at no cost",
+            f"{lifecycle.UNKNOWNS_FORGIVEN}",
+            "each further one is a failure",
+        ),
+        (
+            "names looked up at once",
+            f"{connect.MAX_LOOKUPS}, of one domain {connect.MAX_LOOKUPS_OF_A_DOMAIN}",
+            "they wait",
+        ),
+        (
+            "idle connections kept",
+            f"{pool.MAX_IDLE}, of one destination {pool.MAX_IDLE_PER_DESTINATION}",
+            "the oldest is closed",
+        ),
     ),
     "A request": (
         ("request line and headers", f"{wire.MAX_HEAD_BYTES:,} bytes, {wire.MAX_HEADERS} headers", "431"),
-        ("open connections", f"{front.MAX_CONNECTIONS:,}, fewer where open files are few", "503, then closed"),
+        (
+            "open connections",
+            f"{front.MAX_CONNECTIONS:,}, fewer where open files are few",
+            "503, then closed",
+        ),
         ("bytes of requests not yet answered", f"{room.MAX_HELD_BYTES:,}", "503"),
         ("`?wait=`", "60 s", "422"),
         ("`limit`, `offset` of a list", "100; 10,000", "422; use a cursor"),
@@ -71,8 +96,16 @@ _LIMITS: Final[Mapping[str, tuple[tuple[str, str, str], ...]]] = {
         ("attempts in flight", "`--max-attempts`, 1,000", "queues take turns"),
         ("API keys; schedules", f"{keys.MAX_KEYS:,}; {schedules.MAX_SCHEDULES:,}", "409"),
         ("event streams", f"{events.MAX_STREAMS:,}", "503"),
-        ("queues with series of their own in `/v1/stats`", f"{meter.MAX_QUEUES:,}", "the one idle for longest is forgotten"),
-        ("destinations remembered as held", f"{holds.MOST_HELD:,}", "the one that is free first is forgotten"),
+        (
+            "queues with series of their own in `/v1/stats`",
+            f"{meter.MAX_QUEUES:,}",
+            "the one idle for longest is forgotten",
+        ),
+        (
+            "destinations remembered as held",
+            f"{holds.MOST_HELD:,}",
+            "the one that is free first is forgotten",
+        ),
         ("queues", "none", "each costs a row, and memory while it is busy"),
         ("tasks", "the disk", "503 to writes while it is full"),
     ),

@@ -15,8 +15,8 @@ from attrs import frozen
 
 from aq.client import errors, sign_webhook
 from tests.client.faces import service
+from tests.docs.blocks import ROOT, blocks
 from tests.server.serve_world import KEY
-from tests.test_docs import ROOT, blocks
 
 T = TypeVar("T")
 SECRET = "whsec_" + "c2VjcmV0" * 6

@@ -1,11 +1,12 @@
-"""A page as a story: its blocks are done in order, by one reader at one development server, in an empty folder.
+"""A page as a story: its blocks are done in order, by one reader, at a server, in an empty folder.
 
 What a reader of a page may rely on, and so what a page may be written like:
 
-- ``curl`` lines, ``export``, ``make`` verbs, and what lies in ``.venv/bin``. A comment at the end of a line names the
-  status of an answer that is no 2xx (``# 409``), or the exit code of a command (``# exits 1``).
-- A block with a title is a file: it is written, or, where the repository has it (``deploy/…``), stands there so.
+- ``curl`` lines, ``export``, ``make`` verbs, and what lies in ``.venv/bin``. A comment at the end of a line
+  names the status of an answer that is no 2xx (``# 409``), or the exit code of a command (``# exits 1``).
+- A block with a title is a file: it is written, or, where the repository has it, stands there so.
 - A block of shell titled "a second terminal" goes on running; one of text with that title is what it says.
+- A block of shell with another title is typed elsewhere: its grammar is looked at, and what it names of here.
 - JSON behind a command is part of its answer, text behind it part of what it prints: see `resembles`.
 """
 
@@ -18,11 +19,13 @@ import socket
 import subprocess
 import sys
 import tomllib
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import trio
+import yaml
 from attrs import define, field
 
 from aq.cli.serve import serve
@@ -30,15 +33,14 @@ from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.curl import Command, remembered
 from tests.server.serve_world import Process, running
 
-SECOND: Final = "a second terminal"
 SHELL_WORDS: Final = r"(?:curl|export|make|\.venv/bin/\w+) "
 _VARYING: Final = r"(?:task|sch|key)_[0-9A-Z]{26}|\d{4}-\d\d-\d\dT[\d:.]+Z|http://127\.0\.0\.1:\d+"
 
 
 @define(kw_only=True)
 class Story:
-    """``variables`` are those of the reader's shell; ``answer`` is that of the last request, ``printed`` of the
-    last command; ``beside`` is what runs in the second terminal."""
+    """What a reader has: ``variables`` of the shell, the last request's ``answer``, what the last command
+    ``printed``, and what runs ``beside``, in the second terminal."""
 
     folder: Path
     server: Process
@@ -52,32 +54,54 @@ class Story:
     async def tell(self, block: Block) -> None:
         text = block.text.replace("http://127.0.0.1:8080", self.server.url).replace("9000", str(self.port))
         match block:
+            case Block(title="", follows=True, language="json" | "text"):
+                self.compare(block.language, text)
+            case Block(title=""):
+                await self.do(block.language, text)
             case Block(language="sh", title="a second terminal"):
                 await self.run_beside(text)
             case Block(language="text", title="a second terminal"):
-                assert self.beside is not None
-                for line in text.splitlines():
-                    with trio.fail_after(10):
-                        await self.beside.until_said(line)
-            case Block(title=title) if title:
-                self.put(title, text)
+                await self.hear(text)
             case Block(language="sh"):
+                self.look_at(text)
+            case _:
+                self.put(block.title, text)
+
+    def compare(self, language: str, text: str) -> None:
+        if language == "json":
+            assert resembles(json.loads(text), self.answer), self.answer
+        else:
+            assert prints(text, self.printed), self.printed
+
+    async def do(self, language: str, text: str) -> None:
+        match language:
+            case "sh":
                 for line in re.split(rf"\n(?={SHELL_WORDS})", text.strip()):
                     await self.type(line)
-            case Block(language="python"):
+            case "python":
                 await self.run([sys.executable, "-c", text], 0)
-            case Block(language="json", follows=True):
-                assert resembles(json.loads(text), self.answer), self.answer
-            case Block(language="text", follows=True):
-                assert prints(text, self.printed), self.printed
+            case "yaml":
+                yaml.safe_load(text)
             case _:
-                assert block.language == "", f"nobody knows how to run {block}"
+                assert language == "", f"nobody knows how to run {language}: {text}"
+
+    async def hear(self, text: str) -> None:
+        assert self.beside is not None
+        with trio.fail_after(20):
+            for line in text.splitlines():
+                await self.beside.until_said(line)
+
+    def look_at(self, text: str) -> None:
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True, capture_output=True)
+        for path in re.findall(r"(?<=[ =])(?:deploy|requirements)/[\w./-]+", text):
+            assert (ROOT / path).exists(), f"there is no {path}"
 
     def put(self, title: str, text: str) -> None:
         if (ROOT / title).exists():
             assert text in (ROOT / title).read_text(), f"{title} has not what is shown of it"
         elif title == "aq.toml":
-            unknown = set(tomllib.loads(text)) - {parameter.name for parameter in serve.params}
+            keys = {key.replace("-", "_") for key in tomllib.loads(text)}
+            unknown = keys - {parameter.name for parameter in serve.params}
             assert not unknown, f"there are no settings {unknown}"
         else:
             assert title.endswith((".py", ".json")), f"nobody knows whether {title} is right"
@@ -136,19 +160,23 @@ class Story:
             running(self.folder, command=command, **self.environment)
         )
 
-
-async def tell(page: Path, folder: Path) -> None:
-    """Raises AssertionError, with the page and the line as a note, where a page is not true."""
-    async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running(folder, "--dev"))
-        story = Story(folder=folder, server=server, stack=stack)
-        story.variables = {"AQ": server.url, "AQ_API_KEY": server.key}
+    async def tell_all(self, page: Path) -> None:
+        """Raises AssertionError, with the page and the line as a note, where the page is not true."""
         for block in blocks_of(page):
             try:
-                await story.tell(block)
+                await self.tell(block)
             except Exception as error:
                 error.add_note(f"{page.name}:{block.line}")
                 raise
+
+
+@asynccontextmanager
+async def story(folder: Path) -> AsyncIterator[Story]:
+    """A reader who has just started the server, in an empty folder."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(running(folder, "--dev"))
+        variables = {"AQ": server.url, "AQ_API_KEY": server.key}
+        yield Story(folder=folder, server=server, stack=stack, variables=variables)
 
 
 def free_port() -> int:
@@ -178,4 +206,6 @@ def resembles(shown: Any, answer: Any) -> bool:
 def prints(shown: str, printed: str) -> bool:
     """Whether each line shown was printed, in this order; ``…`` stands for anything within a line."""
     wanted = [re.escape(re.sub(_VARYING, "…", line)).replace("…", ".*") for line in shown.splitlines()]
-    return bool(re.search(r"^" + r"$(?:.*\n)*?.*?^".join(wanted) + "$", re.sub(_VARYING, "…", printed), re.MULTILINE))
+    return bool(
+        re.search(r"^" + r"$(?:.*\n)*?.*?^".join(wanted) + "$", re.sub(_VARYING, "…", printed), re.MULTILINE)
+    )

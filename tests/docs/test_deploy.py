@@ -80,7 +80,9 @@ def test_the_image_installs_nothing_that_is_not_pinned() -> None:
     assert len(installs) == 2
     for part in installs:
         assert "--require-hashes -r requirements/" in part or "--constraint requirements/all.txt" in part
-    assert any("uv build" in rest and "--build-constraint requirements/all.txt" in rest for _, rest in instructions())
+    assert any(
+        "uv build" in rest and "--build-constraint requirements/all.txt" in rest for _, rest in instructions()
+    )
 
 
 def test_the_image_runs_as_nobody_special_and_ends_in_good_order() -> None:
@@ -146,7 +148,7 @@ def test_the_unit_gives_more_time_than_the_attempts_get() -> None:
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    """By ``systemd-analyze``, where there is one; elsewhere every line is at least of a section and has a name."""
+    """As ``systemd-analyze`` says, where there is one; its lines are of sections and have names."""
     copy = tmp_path / "aq.service"
     copy.write_text(UNIT.read_text().replace("/opt/aq/bin/aq", sys.executable))
     assert set(unit()) == {"Unit", "Service", "Install"}
@@ -161,7 +163,8 @@ def directives(text: str) -> Any:
     tokens = re.findall(r"[{};]|\"[^\"]*\"|[^\s{};]+", re.sub(r"#.*", "", text))
 
     def block(place: int, depth: int) -> tuple[list[Any], int]:
-        found, words = [], []
+        found: list[Any] = []
+        words: list[str] = []
         while place < len(tokens):
             token, place = tokens[place], place + 1
             if token == ";":

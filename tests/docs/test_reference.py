@@ -23,7 +23,9 @@ def test_the_generated_part_is_as_it_would_be_now(name: str) -> None:
 def test_the_drawing_shows_every_way_between_the_states_and_no_other() -> None:
     drawing = (ROOT / "docs/images/life-of-a-task.svg").read_text()
     drawn = re.findall(r'data-from="(\w*)" data-to="(\w*)">(\w+)<', drawing)
-    table = [(str(before or ""), str(after or ""), str(event)) for (before, event), after in TRANSITIONS.items()]
+    table = [
+        (str(before or ""), str(after or ""), str(event)) for (before, event), after in TRANSITIONS.items()
+    ]
     assert sorted(drawn) == sorted(table)
 
 
