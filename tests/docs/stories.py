@@ -82,6 +82,8 @@ class Story:
                 await self.run([sys.executable, "-c", text], 0)
             case "yaml":
                 yaml.safe_load(text)
+            case "json":
+                json.loads(text)
             case _:
                 assert language == "", f"nobody knows how to run {language}: {text}"
 
