@@ -22,6 +22,7 @@ from aq.actors.outbox import not_accepted
 from aq.actors.root import Root
 from aq.actors.scheduler import Scheduler
 from aq.actors.services import Services
+from aq.actors.tracing import Tracer
 from aq.clock import ServiceClock
 from aq.delivery.signing import Secret
 from aq.delivery.webhook import WebhookRunner
@@ -46,7 +47,7 @@ from aq.schedules import Schedules
 from aq.storage.answers import MOST_LOOKED_AT, Failures, Refused, StoredTask, TaskFilter, TaskPage
 from aq.storage.changes import Change
 from aq.target import parse_target
-from aq.task import Attempt, Environment, NewTask, QueueKey, Status, Task
+from aq.task import NO_TRACE, Attempt, Environment, NewTask, QueueKey, Status, Task, TraceContext
 
 MAX_INTAKE_BYTES: Final = 64 << 20
 """Payload bytes that may be on their way to disk at once; beyond, `Engine.submit` is refused."""
@@ -87,7 +88,13 @@ class EngineStatistics:
 class Engine:
     """Made by `aq.opening.open_engine`. Every method may be called from any task of its Trio run."""
 
-    def __init__(self, services: Services, root: Root, signing_secrets: Sequence[Secret]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        root: Root,
+        signing_secrets: Sequence[Secret],
+        tracer: Tracer | None = None,
+    ) -> None:
         self.signing_secrets = signing_secrets
         """The decoded secrets that webhooks are signed with."""
         self.feed = services.feed
@@ -108,6 +115,7 @@ class Engine:
         )
         self._services = services
         self._root = root
+        self._tracer = tracer
         self._intake = Intake(services, root)
         self._intake_bytes = 0
         self.queues = Queues(root, services, self._claims, self._refuse_if_unwritable)
@@ -128,25 +136,33 @@ class Engine:
         new: NewTask,
         *,
         environment: Environment = Environment.LIVE,
-        traceparent: str | None = None,
+        trace: TraceContext = NO_TRACE,
     ) -> Task:
         """Accept a task. When this returns, it is durable and will be delivered.
 
         Raises ValidationError for a destination that the guard refuses, and for times that cannot be meant;
         ConflictError when its idempotency key was used for another task; OverloadedError, QuarantinedError,
         DrainingError, StorageUnavailableError when it was not accepted for now (after the last one it is not
-        known). Cancelling the wait does not take the task back.
+        known). Cancelling the wait does not take the task back. The receiver is told its ``trace``.
         """
-        return (await self.accept(new, environment=environment, traceparent=traceparent)).value.task
+        return (await self.accept(new, environment=environment, trace=trace)).value.task
 
     async def accept(
         self,
         new: NewTask,
         *,
         environment: Environment = Environment.LIVE,
-        traceparent: str | None = None,
+        trace: TraceContext = NO_TRACE,
     ) -> Answered[Receipt]:
         """As `submit`, with the values in force, and whether an earlier request got this answer."""
+        if self._tracer is None:
+            return await self._accept(new, environment, trace)
+        with self._tracer.creating([new], trace) as creation:
+            done = await self._accept(new, environment, creation.trace)
+            creation.made([done.value.task])
+        return done
+
+    async def _accept(self, new: NewTask, environment: Environment, trace: TraceContext) -> Answered[Receipt]:
         self._refuse_if_unwritable()
         if wrong := self.wrong_with(new):
             raise ValidationError(wrong)
@@ -156,7 +172,7 @@ class Engine:
             with self._room_for(len(new.payload)) as given_back:
                 reply = Reply[Receipt](on_done=given_back)
                 key = QueueKey(environment, new.queue)
-                await self._root.ask(key, Submit(new, traceparent, reply, claiming))
+                await self._root.ask(key, Submit(new, trace, reply, claiming))
             return await reply.wait()
 
         return await self._claims.once(claiming, Receipt, ask)
@@ -166,7 +182,7 @@ class Engine:
         news: Sequence[NewTask],
         *,
         environment: Environment = Environment.LIVE,
-        traceparent: str | None = None,
+        trace: TraceContext = NO_TRACE,
         idempotency_key: str | None = None,
     ) -> Answered[list[Receipt]]:
         """Accept many tasks in one transaction, all or none; the receipts are in their order.
@@ -174,6 +190,20 @@ class Engine:
         Raises as `submit`; a ValidationError names its fields as ``tasks[2].priority``. Idempotency keys of
         single tasks are refused: one key covers the whole.
         """
+        if self._tracer is None:
+            return await self._accept_all(news, environment, trace, idempotency_key)
+        with self._tracer.creating(news, trace) as creation:
+            done = await self._accept_all(news, environment, creation.trace, idempotency_key)
+            creation.made([receipt.task for receipt in done.value])
+        return done
+
+    async def _accept_all(
+        self,
+        news: Sequence[NewTask],
+        environment: Environment,
+        trace: TraceContext,
+        idempotency_key: str | None,
+    ) -> Answered[list[Receipt]]:
         self._refuse_if_unwritable()
         if wrong := self.wrong_in(news):
             raise ValidationError(wrong)
@@ -189,7 +219,7 @@ class Engine:
         async def insert() -> list[Receipt]:
             with self._room_for(sum(len(new.payload) for new in news)) as given_back:
                 try:
-                    tasks = await self._intake.insert(environment, news, also=claim, traceparent=traceparent)
+                    tasks = await self._intake.insert(environment, news, also=claim, trace=trace)
                 except RefusedError as error:
                     raise not_accepted(Refused(error.reason)) from error
                 finally:

@@ -19,6 +19,7 @@ from aq.policy import QueuePolicy
 from aq.task import (
     DEFAULT_PRIORITY,
     NO_OPTIONS,
+    NO_TRACE,
     Attempt,
     Environment,
     FailureReason,
@@ -28,6 +29,7 @@ from aq.task import (
     QueueKey,
     Status,
     Task,
+    TraceContext,
 )
 
 
@@ -64,7 +66,7 @@ MAX_RETRY_AFTER: Final = 86_400
 """A receiver may ask for at most a day (seconds)."""
 
 
-_NOTHING: Final = (None,) * 5
+_NOTHING: Final = (None,) * 6
 MAX_AHEAD: Final = 31_536_000
 """``run_at`` may lie at most a year ahead (seconds)."""
 
@@ -76,7 +78,7 @@ def submitted(
     queue: QueueKey,
     now: Instant,
     wall_ahead: int = 0,
-    traceparent: str | None = None,
+    trace: TraceContext = NO_TRACE,
     schedule_id: str | None = None,
     slot: Instant | None = None,
 ) -> Task:
@@ -97,9 +99,9 @@ def submitted(
         due_at=due_at,
         max_retries=new.max_retries,
         timeout=new.timeout,
-        traceparent=traceparent,
+        traceparent=trace.traceparent,
         ordering_key=new.ordering_key,
-        options=_options(new, run_at, schedule_id, slot),
+        options=_options(new, run_at, schedule_id, slot, trace.tracestate),
         expires_at=expires_at,
     )
 
@@ -117,8 +119,14 @@ def times(new: NewTask, now: Instant, wall_ahead: int = 0) -> tuple[Instant, Ins
     return due_at, expires_at
 
 
-def _options(new: NewTask, run_at: Instant | None, schedule_id: str | None, slot: Instant | None) -> Options:
-    asked = run_at, schedule_id, slot, new.expires_in, new.callback_url
+def _options(
+    new: NewTask,
+    run_at: Instant | None,
+    schedule_id: str | None,
+    slot: Instant | None,
+    tracestate: str | None,
+) -> Options:
+    asked = run_at, schedule_id, slot, tracestate, new.expires_in, new.callback_url
     if asked == _NOTHING and new.method is Method.POST and not (new.headers or new.tags):
         return NO_OPTIONS
     return Options(
@@ -130,6 +138,7 @@ def _options(new: NewTask, run_at: Instant | None, schedule_id: str | None, slot
         tags=new.tags,
         schedule_id=schedule_id,
         slot=slot,
+        tracestate=tracestate,
     )
 
 
@@ -218,7 +227,7 @@ def callback(task: Task, *, callback_id: str, now: Instant) -> Task:
         created_at=now,
         due_at=now,
         traceparent=task.traceparent,
-        options=Options(tells_of=task.id),
+        options=Options(tells_of=task.id, tracestate=task.options.tracestate),
     )
 
 

@@ -25,7 +25,9 @@ from aq.actors.meter import Meter
 from aq.actors.patience import patiently
 from aq.actors.policies import Policies
 from aq.actors.root import Root
+from aq.actors.runner import run_attempt
 from aq.actors.services import Services, Sizes
+from aq.actors.tracing import Tracer
 from aq.actors.waiters import Waiters
 from aq.clock import ServiceClock
 from aq.delivery.protocol import Runner, Transport
@@ -59,6 +61,7 @@ async def open_engine(
     sizes: Sizes | None = None,
     random: Random | None = None,
     wall: Callable[[], float] = time.time,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Engine]:
     """Open a storage, recover what it holds, and run its queues until the block is left.
 
@@ -68,7 +71,7 @@ async def open_engine(
     comma-separated; without them the storage's own are used, made at the first opening. ``max_attempts``
     may be in flight over all queues. Leaving the block waits at most ``grace`` seconds for them; one cut
     short is recorded ``unknown`` and repeated after the next opening. ``random`` and ``wall`` (Unix
-    seconds) can be given to make a run repeatable.
+    seconds) can be given to make a run repeatable. ``tracer`` makes spans (`aq.telemetry.tracing`).
 
     Raises ValidationError, ValueError or TypeError for what cannot be meant, StorageError when the storage
     cannot be opened, and from the block when it fails for good.
@@ -99,18 +102,21 @@ async def open_engine(
                 holds=Holds(),
                 policies=Policies(store),
                 sizes=sizes or Sizes(),
+                attempt=run_attempt if tracer is None else tracer.attempt,
             )
-            async with _living(services, secrets, grace) as engine:
+            async with _living(services, secrets, grace, tracer) as engine:
                 yield engine
         committing.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def _living(services: Services, secrets: Sequence[Secret], grace: float) -> AsyncIterator[Engine]:
+async def _living(
+    services: Services, secrets: Sequence[Secret], grace: float, tracer: Tracer | None
+) -> AsyncIterator[Engine]:
     """The actors of an engine beside the committer, which outlives them."""
     async with trio.open_nursery() as nursery:
         root = Root(services)
-        engine = Engine(services, root, secrets)
+        engine = Engine(services, root, secrets, tracer)
         await engine.keys.load()
         await nursery.start(root.run)
         nursery.start_soon(Janitor(services).run)

@@ -9,7 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from attrs import field, frozen
 from quart_trio import QuartTrio
 
 from aq import devfile
+from aq.actors.tracing import Tracer
 from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.api.lane import Lane
@@ -39,6 +40,8 @@ from aq.version import __version__
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _SPARE_FILES: Final = 200
 """Open files that no attempt may take."""
+_SPAN_SECONDS: Final = 2
+"""At the end, spans that are left have at most so long to go out."""
 _SCRAPERS: Final = 20
 """Connections to the port of the metrics."""
 _STEP_SECONDS: Final = 1
@@ -64,6 +67,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
     """None: they are served beside the API."""
+    otel: bool = False
     api_key: str | None = field(default=None, repr=False)
     signing_secret: str | None = field(default=None, repr=False)
     dev_file: Path | None = None
@@ -84,13 +88,17 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     if settings.metrics_port is not None:
         apart = await _bind(settings.metrics_host, settings.metrics_port)
     with _signals() as told:
-        async with open_engine(
-            settings.storage,
-            allow=(*settings.allow, *(LOOPBACK if settings.dev else ())),
-            signing_secrets=settings.signing_secret,
-            max_attempts=attempts,
-            grace=0,  # by then they had it, with the listeners open
-        ) as engine:
+        async with (
+            _traced(settings) as tracer,
+            open_engine(
+                settings.storage,
+                allow=(*settings.allow, *(LOOPBACK if settings.dev else ())),
+                signing_secrets=settings.signing_secret,
+                max_attempts=attempts,
+                grace=0,  # by then they had it, with the listeners open
+                tracer=tracer,
+            ) as engine,
+        ):
             made = await _first_key(engine, settings)
             limits, traffic = RateLimits(engine.clock), Traffic()
             app = create_app(engine, limits=limits, traffic=traffic, metrics=apart is None, dev=settings.dev)
@@ -119,6 +127,14 @@ async def _bind(host: str, port: int) -> Sequence[trio.SocketListener]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise BindError(f"cannot listen on {host}:{port}: {reason}") from None
+
+
+def _traced(settings: Settings) -> AbstractAsyncContextManager[Tracer | None]:
+    if not settings.otel:
+        return nullcontext()
+    from aq.telemetry.export import open_exporter
+
+    return open_exporter(min(settings.grace, _SPAN_SECONDS))
 
 
 async def _run(engine: Engine, told: trio.Event, grace: float) -> None:

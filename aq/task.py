@@ -50,7 +50,7 @@ RESERVED_HEADERS: Final = frozenset(
     {
         *("connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization"),
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
-        *("host", "content-length", "content-type", "user-agent", "traceparent"),
+        *("host", "content-length", "content-type", "user-agent", "traceparent", "tracestate"),
     }
 )
 """Hop-by-hop, framing, and our own."""
@@ -301,6 +301,16 @@ def read_task(fields: Mapping[str, object]) -> tuple[NewTask, Sequence[FieldErro
     return structure({**_RIGHT, **right}, NewTask), wrong.errors
 
 
+class TraceContext(NamedTuple):
+    """A place in a trace, as W3C Trace Context writes it; without a ``traceparent`` it is in none."""
+
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+NO_TRACE: Final = TraceContext()
+
+
 @frozen
 class Options:
     """What few tasks ask for, together: most share one empty instance. It never changes."""
@@ -318,6 +328,8 @@ class Options:
     """Which firing of its schedule it is (wall clock); None for one that was asked for by hand."""
     tells_of: str | None = None
     """Of a callback: the task whose end it tells of."""
+    tracestate: str | None = None
+    """What came with the ``traceparent``."""
 
 
 NO_OPTIONS = Options()

@@ -36,7 +36,7 @@ class Arrivals:
                 queue=self._desk.key,
                 now=now,
                 wall_ahead=0 if new.run_at is None else math.floor(services.clock.wall_offset() * SECOND),
-                traceparent=message.traceparent,
+                trace=message.trace,
             )
         except ValidationError as error:
             message.reply.fail(error)

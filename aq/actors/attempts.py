@@ -15,7 +15,6 @@ from aq.actors.ends import Ends, callback_body
 from aq.actors.messages import Ended
 from aq.actors.outbox import Then
 from aq.actors.patience import patiently
-from aq.actors.runner import run_attempt
 from aq.delivery.protocol import Delivery
 from aq.errors import AsyncQueueError
 from aq.instants import Instant, from_seconds
@@ -127,12 +126,14 @@ class Attempts:
             due_at=task.due_at,
             started_at=task.started_at or task.due_at,
             traceparent=task.traceparent,
+            tracestate=options.tracestate,
+            created_at=task.created_at,
             method=options.method,
             headers=options.headers,
             signing_secrets=policy.signing_secrets,
             tells_of=options.tells_of,
         )
-        outcome = await run_attempt(services.runner, delivery)
+        outcome = await services.attempt(services.runner, delivery)
         self._desk.mailbox.report(Ended(task, outcome, services.clock.now()))
 
     def conclude(self, message: Ended) -> None:

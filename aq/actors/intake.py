@@ -18,7 +18,7 @@ from aq.errors import AsyncQueueError, Gathering, ValidationError, within
 from aq.instants import SECOND, Instant
 from aq.storage.answers import Applied, Entry, Reason, Refused
 from aq.storage.changes import Change, Insert
-from aq.task import Environment, NewTask, QueueKey, Task
+from aq.task import NO_TRACE, Environment, NewTask, QueueKey, Task, TraceContext
 
 _TRIES: Final = 3
 """A queue that is deleted or purged at the same moment is made again, or given newer ids."""
@@ -55,7 +55,7 @@ class Intake:
         *,
         also: Callable[[Sequence[Task]], Sequence[Change]] = nothing_else,
         then: Callable[[Sequence[Task]], object] = nobody_else,
-        traceparent: str | None = None,
+        trace: TraceContext = NO_TRACE,
         schedule_id: str | None = None,
         slot: Instant | None = None,
     ) -> Sequence[Task]:
@@ -67,7 +67,7 @@ class Intake:
         UnavailableError when they were not accepted for now (OverloadedError, QuarantinedError and its other
         kinds).
         """
-        made = partial(self._made, environment, news, traceparent, schedule_id, slot)
+        made = partial(self._made, environment, news, trace, schedule_id, slot)
         refused = Refused(Reason.STATE)
         for _ in range(_TRIES):
             tasks = made()  # before any queue is: there is none for what is wrong
@@ -100,7 +100,7 @@ class Intake:
         self,
         environment: Environment,
         news: Sequence[NewTask],
-        traceparent: str | None,
+        trace: TraceContext,
         schedule_id: str | None,
         slot: Instant | None,
     ) -> list[Task]:
@@ -116,7 +116,7 @@ class Intake:
                     queue=QueueKey(environment, new.queue),
                     now=now,
                     wall_ahead=wall_ahead,
-                    traceparent=traceparent,
+                    trace=trace,
                     schedule_id=schedule_id,
                     slot=slot,
                 )

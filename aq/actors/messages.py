@@ -14,7 +14,7 @@ from aq.instants import Instant
 from aq.outcome import Outcome
 from aq.policy import QueuePolicy
 from aq.storage.answers import Entry
-from aq.task import NewTask, Queue, Revival, Task
+from aq.task import NewTask, Queue, Revival, Task, TraceContext
 
 T = TypeVar("T")
 
@@ -80,10 +80,10 @@ class Receipt:
 
 @frozen
 class Submit(Request):
-    """Accept a task; answered once it is durable."""
+    """Accept a task; answered once it is durable. ``trace`` is of whoever asks."""
 
     new: NewTask
-    traceparent: str | None
+    trace: TraceContext
     reply: Reply[Receipt]
     claiming: Claiming | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 
 from attrs import define, field, frozen
@@ -14,10 +14,12 @@ from aq.actors.holds import Holds
 from aq.actors.messages import Message
 from aq.actors.meter import Meter
 from aq.actors.policies import Policies
+from aq.actors.runner import run_attempt
 from aq.actors.waiters import Waiters
 from aq.clock import ServiceClock
-from aq.delivery.protocol import Runner
+from aq.delivery.protocol import Delivery, Runner
 from aq.ids import IdMinter
+from aq.outcome import Outcome
 from aq.storage.protocol import Storage
 from aq.task import QueueKey
 from aq.totals import Totals
@@ -58,6 +60,8 @@ class Services:
     holds: Holds
     policies: Policies
     sizes: Sizes
+    attempt: Callable[[Runner, Delivery], Awaitable[Outcome]] = run_attempt
+    """Makes one attempt under its deadline; whatever happens is an outcome."""
     draining: bool = False
     tell: Callable[[QueueKey, Message], None] = field(init=False)
     """Reports to the supervisor of a queue, bringing it to life if it must; set by the root."""

@@ -9,7 +9,7 @@ from aq.api import views
 from aq.api.answer import Answer
 from aq.api.auth import check_queue
 from aq.api.body import JsonObject
-from aq.api.requests import Headers, idempotency_key, traceparent
+from aq.api.requests import Headers, idempotency_key, trace_context
 from aq.engine import Engine
 from aq.errors import FieldError, Gathering, ValidationError, within
 from aq.keys import Grant
@@ -36,7 +36,7 @@ def one(engine: Engine, body: JsonObject, headers: Headers, grant: Grant) -> Mak
     check_queue(grant, new.queue)
 
     async def make() -> Answer:
-        done = await engine.accept(new, environment=grant.environment, traceparent=traceparent(headers))
+        done = await engine.accept(new, environment=grant.environment, trace=trace_context(headers))
         location = f"/v1/tasks/{done.value.task.id}"
         return views.told(views.receipt(done.value), 201, location=location, replayed=done.replayed)
 
@@ -55,7 +55,7 @@ def many(engine: Engine, body: JsonObject, headers: Headers, grant: Grant) -> Ma
         done = await engine.submit_all(
             news,
             environment=grant.environment,
-            traceparent=traceparent(headers),
+            trace=trace_context(headers),
             idempotency_key=idempotency_key(headers),
         )
         tasks = [views.receipt(receipt) for receipt in done.value]

@@ -13,9 +13,14 @@ from quart import Request, Response, g, request
 from quart_trio import QuartTrio
 
 from aq.errors import FieldError, NotFoundError, ValidationError
+from aq.task import NO_TRACE, TraceContext
 from aq.telemetry.traffic import Traffic
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_TRACESTATE: Final = 512
+"""Characters; a longer one is dropped."""
+_MOST_MEMBERS: Final = 32
+_MEMBER: Final = re.compile(r"[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -111,7 +116,19 @@ def idempotency_key(headers: Headers, given: object = None) -> str | None:
     return keys[0] if keys else None
 
 
-def traceparent(headers: Headers) -> str | None:
-    """The header ``traceparent`` (W3C Trace Context); None where it is absent or malformed."""
-    values = headers.getlist("traceparent")
-    return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None
+def trace_context(headers: Headers) -> TraceContext:
+    """The headers ``traceparent`` and ``tracestate`` (W3C Trace Context), as far as they are well-formed."""
+    parents = headers.getlist("traceparent")
+    if len(parents) != 1 or not _TRACEPARENT.fullmatch(parents[0]):
+        return NO_TRACE
+    states = headers.getlist("tracestate")
+    return TraceContext(parents[0], _tracestate(",".join(states)) if states else None)
+
+
+def _tracestate(text: str) -> str | None:
+    """The members that there are, at most 512 characters of them as a whole; None where one is malformed."""
+    members = [member for part in text.split(",") if (member := part.strip(" \t"))]
+    keys = {member.partition("=")[0] for member in members}
+    sound = all(map(_MEMBER.fullmatch, members)) and len(keys) == len(members)
+    joined = ",".join(members)
+    return joined if sound and 0 < len(joined) <= MAX_TRACESTATE and len(members) <= _MOST_MEMBERS else None

@@ -70,7 +70,7 @@ class TaskRoutes:
         created("Task", "It is on disk and will be delivered."),
         replayed("Task"),
         body="NewTask",
-        headers=(Header.IDEMPOTENCY_KEY, Header.TRACEPARENT),
+        headers=(Header.IDEMPOTENCY_KEY, Header.TRACEPARENT, Header.TRACESTATE),
         problems=(409,),
     )
     async def create(self) -> Response:
@@ -83,7 +83,7 @@ class TaskRoutes:
         created("Tasks", "All of them are on disk and will be delivered.", located=False),
         replayed("Tasks", located=False),
         body="NewTasks",
-        headers=(Header.IDEMPOTENCY_KEY, Header.TRACEPARENT),
+        headers=(Header.IDEMPOTENCY_KEY, Header.TRACEPARENT, Header.TRACESTATE),
         problems=(409,),
     )
     async def create_all(self) -> Response:

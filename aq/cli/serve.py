@@ -73,6 +73,11 @@ if TYPE_CHECKING:
     help="The least that is logged: debug has every request and attempt, info the attempts that failed.",
 )
 @click.option(
+    "--otel",
+    is_flag=True,
+    help="Send spans to an OpenTelemetry collector, which OTEL_EXPORTER_OTLP_ENDPOINT and its like name.",
+)
+@click.option(
     "--config",
     is_eager=True,
     expose_value=False,
@@ -93,6 +98,7 @@ def serve(
     metrics_host: str,
     log_format: str,
     log_level: str,
+    otel: bool,
 ) -> None:
     """Run the service.
 
@@ -120,6 +126,7 @@ def serve(
         lane=lane,
         metrics_port=metrics_port,
         metrics_host=metrics_host,
+        otel=otel,
         api_key=os.environ.get("AQ_API_KEY") or None,
         signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
         dev_file=Path(devfile.NAME) if dev else None,
@@ -141,6 +148,8 @@ def _check(settings: Settings) -> None:
         raise click.UsageError("--grace must be a number of seconds")
     if settings.dev and not _is_loopback(settings.host):
         raise click.UsageError(f"--dev is for this machine only: --host {settings.host} is not loopback")
+    if settings.otel and not _has_otel():
+        raise click.UsageError("--otel needs the extra otel: pip install 'asyncqueue[otel]'")
     _expect("--allow", Guard, settings.allow)
     _expect("AQ_API_KEY", check_key, settings.api_key)
     _expect("AQ_SIGNING_SECRET", parse_secrets, settings.signing_secret)
@@ -148,6 +157,16 @@ def _check(settings: Settings) -> None:
         open_storage(settings.storage)
     except ValidationError as error:
         raise click.UsageError(f"--{error}") from None
+
+
+def _has_otel() -> bool:
+    try:
+        import aq.telemetry.export  # noqa: F401
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "opentelemetry":
+            return False
+        raise
+    return True
 
 
 def _expect(name: str, check: Callable[[Any], object], value: object) -> None:

@@ -40,7 +40,10 @@ class Delivery:
     timeout: float
     due_at: Instant
     started_at: Instant
+    created_at: Instant | None = None
+    """When its task was accepted."""
     traceparent: str | None = None
+    tracestate: str | None = None
     method: Method = Method.POST
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """The task's own, names in lower case."""

@@ -75,6 +75,8 @@ class WebhookRunner:
         headers += sign(secrets, delivery.task_id, self._now() // SECOND, body)
         if delivery.traceparent is not None:
             headers.append(("traceparent", delivery.traceparent))
+            if delivery.tracestate is not None:
+                headers.append(("tracestate", delivery.tracestate))
         headers += delivery.headers
         return WebhookRequest(delivery.method, target, headers, body, delivery.stopwatch)
 

@@ -58,6 +58,7 @@ GOOD: dict[str, bytes] = {
     "idempotent batch": task(b"Idempotency-Key: k\r\n", MANY, BATCH),
     "idempotent batch, wrong key": task("Idempotency-Key: ä\r\n".encode(), MANY, BATCH),
     "trace": task(b"traceparent: 00-%b-%b-01\r\n" % (b"a" * 32, b"b" * 16)),
+    "trace with a state": task(b"traceparent: 00-%b-%b-01\r\ntracestate: a=1\r\n" % (b"a" * 32, b"b" * 16)),
     "no trace": task(b"traceparent: x\r\n"),
     "id of chance": task().replace(b"mine-1", b"no id"),
     "no id": task().replace(b"X-Request-Id: mine-1\r\n", b""),

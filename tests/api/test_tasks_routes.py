@@ -264,6 +264,42 @@ async def test_the_callers_trace_goes_with_the_task_if_it_is_well_formed() -> No
         assert [task.traceparent for task in page.tasks[::-1]] == [good, *(None for _ in bad)]
 
 
+@pytest.mark.usefixtures("both_doors")
+async def test_the_state_of_the_callers_trace_goes_with_it_as_far_as_it_is_well_formed() -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    value = "v" * 256
+    given = {
+        "a=1": "a=1",
+        "congo=t61rcWkgMzE,rojo@x=00f067aa0ba902b7": "congo=t61rcWkgMzE,rojo@x=00f067aa0ba902b7",
+        "a=1 ,\tb=2,": "a=1,b=2",
+        "a=!-~+ x": "a=!-~+ x",
+        f"a={value},b=" + "v" * 251: f"a={value},b=" + "v" * 251,
+        f"a={value},b=" + "v" * 252: None,
+        f"a={value}v": None,
+        ",".join(f"a{n}=1" for n in range(32)): ",".join(f"a{n}=1" for n in range(32)),
+        ",".join(f"a{n}=1" for n in range(33)): None,
+        "a=1,a=2": None,
+        "A=1": None,
+        "a": None,
+        "a=": None,
+        "a=b=c": None,
+        "": None,
+        ",": None,
+    }
+    async with open_api(SteeredRunner(go=_set())) as api:
+        body = {"queue": "q", "webhook_url": URL}
+        for text in given:
+            await api.post("/v1/tasks", body, headers={"traceparent": parent, "tracestate": text})
+        await api.post("/v1/tasks", body, headers={"tracestate": "a=1"})
+        await api.post("/v1/tasks", body, headers={"traceparent": "x", "tracestate": "a=1"})
+        tasks = (await api.engine.list(limit=100)).tasks[::-1]
+        assert [task.options.tracestate for task in tasks] == [*given.values(), None, None]
+        batch = {"tasks": [body, body]}
+        made = await api.post("/v1/tasks/batch", batch, headers={"traceparent": parent, "tracestate": "a=1"})
+        for task in made.json["tasks"]:
+            assert (await api.engine.get(task["id"])).task.options.tracestate == "a=1"
+
+
 # -- fields -------------------------------------------------------------------------------------------------
 WAITING = "2026-06-01T12:00:00Z"
 BOUNDS: list[tuple[str, list[Any], list[Any]]] = [
@@ -283,7 +319,11 @@ BOUNDS: list[tuple[str, list[Any], list[Any]]] = [
     ("headers", [{}, {"x-a": "b"}, {f"x-{number}": "" for number in range(32)}], [[], "x", None]),
     ("headers", [], [{"x": 5}, {"a b": "c"}, {"a": "b\nc"}, {f"x-{number}": "" for number in range(33)}]),
     ("headers", [], [{name: "x"} for name in ("Host", "content-length", "Content-Type", "User-Agent")]),
-    ("headers", [], [{name: "x"} for name in ("traceparent", "Webhook-Id", "X-AsyncQueue-Signature", "TE")]),
+    (
+        "headers",
+        [],
+        [{name: "x"} for name in ("traceparent", "Tracestate", "Webhook-Id", "X-AsyncQueue-Signature", "TE")],
+    ),
     ("expires_in", [31_536_000, None], [0, -1, 31_536_001, 1.5, "60"]),
     ("idempotency_key", ["k", "x" * 255, None], ["", "x" * 256, "é", 5]),
     ("callback_url", [URL, None], ["", "/x", "ftp://h/", 5]),

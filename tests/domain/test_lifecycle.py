@@ -33,7 +33,7 @@ def fresh(**fields: object) -> Task:
     new = NewTask("q", "http://h/", **fields)  # type: ignore[arg-type]
     task_id = IdMinter(Random(1).getrandbits).mint(NOW)
     key = QueueKey(Environment.LIVE, "q")
-    return submitted(new, task_id=task_id, queue=key, now=NOW, traceparent=None)
+    return submitted(new, task_id=task_id, queue=key, now=NOW)
 
 
 def fail_until_the_end(task: Task, policy: QueuePolicy) -> tuple[Task, list[int]]:

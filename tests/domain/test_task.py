@@ -184,7 +184,7 @@ def test_which_headers_are_ours_or_the_connections() -> None:
     """RFC 9110, section 7.6.1, RFC 9112, and what a signed webhook carries."""
     connection = {"connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization"}
     connection |= {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-    ours = {"host", "content-length", "content-type", "user-agent", "traceparent"}
+    ours = {"host", "content-length", "content-type", "user-agent", "traceparent", "tracestate"}
     assert connection | ours == RESERVED_HEADERS
     assert RESERVED_PREFIXES == ("webhook-", "x-asyncqueue-")
 

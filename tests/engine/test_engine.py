@@ -36,7 +36,7 @@ from aq.storage import open_storage
 from aq.storage.answers import TaskFilter
 from aq.storage.changes import Insert, Unit, Update
 from aq.storage.protocol import Storage
-from aq.task import Environment, JsonText, NewTask, Status
+from aq.task import Environment, JsonText, NewTask, Status, TraceContext
 from tests.engine.storages import Faulty
 
 URL = "http://receiver.example/"
@@ -89,7 +89,9 @@ async def test_submit_then_wait() -> None:
         return Outcome.success()
 
     async with open_engine(runner=runner) as engine:
-        task = await engine.submit(NewTask("emails", URL, {"n": 1}, priority=8), traceparent="00-a-b-01")
+        task = await engine.submit(
+            NewTask("emails", URL, {"n": 1}, priority=8), trace=TraceContext("00-a-b-01")
+        )
         assert (task.status, task.attempt) == (Status.PENDING, 0)
         view = await engine.wait(task.id)
     assert view.task.status is Status.COMPLETED

@@ -39,7 +39,7 @@ from aq.storage import open_storage
 from aq.storage.answers import Applied, Refused, TaskFilter
 from aq.storage.changes import Change, DropSchedule, Insert, PutQueue, PutSchedule, Update
 from aq.storage.protocol import Storage
-from aq.task import Environment, NewTask, Queue, QueueKey, Status, Task
+from aq.task import NO_TRACE, Environment, NewTask, Queue, QueueKey, Status, Task, TraceContext
 
 URL = "http://receiver.example/"
 TASK = {"queue": "q", "webhook_url": URL, "payload": {"n": 1}}
@@ -143,7 +143,7 @@ class PlainIntake(Intake):
         *,
         also: Callable[[Sequence[Task]], Sequence[Change]] = nothing_else,
         then: Callable[[Sequence[Task]], object] = nobody_else,
-        traceparent: str | None = None,
+        trace: TraceContext = NO_TRACE,
         schedule_id: str | None = None,
         slot: Instant | None = None,
     ) -> Sequence[Task]:
@@ -157,7 +157,7 @@ class PlainIntake(Intake):
             task_id=self.minter.mint(now),
             queue=key,
             now=now,
-            traceparent=None,
+            trace=NO_TRACE,
             schedule_id=schedule_id,
             slot=slot,
         )

@@ -13,7 +13,7 @@ from aq.errors import ConflictError, ValidationError
 from aq.storage.answers import Floor, TaskFilter
 from aq.storage.changes import Insert
 from aq.storage.memory import MemoryStorage
-from aq.task import NewTask, Status
+from aq.task import NewTask, Status, TraceContext
 from tests.engine.storages import Faulty
 from tests.engine.support import EPOCH, URL, Gate, Receiver, settled, slow, submit, up, wait_for
 
@@ -86,8 +86,8 @@ async def test_what_a_task_asks_for_reaches_its_delivery(autojump_clock: object)
     async with up(runner=receiver) as engine:
         await engine.queues.create("q", signing_secrets=list(SECRETS), timeout=17)
         new = NewTask("q", URL, {"a": [1]}, method="PATCH", headers={"X-Shop": "7"}, timeout=9)
-        tasks = [await engine.submit(new, traceparent="00-1-2-01"), await submit(engine, delay=1)]
-        (third,) = (await engine.submit_all([new], traceparent="00-3-4-01")).value
+        tasks = [await engine.submit(new, trace=TraceContext("00-1-2-01")), await submit(engine, delay=1)]
+        (third,) = (await engine.submit_all([new], trace=TraceContext("00-3-4-01"))).value
         await wait_for(engine, [*tasks, third.task])
     one, three, two = receiver.seen
     for delivery, trace in ((one, "00-1-2-01"), (three, "00-3-4-01")):

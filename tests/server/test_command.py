@@ -44,6 +44,7 @@ def test_defaults() -> None:
         "metrics_host": "127.0.0.1",
         "log_format": "auto",
         "log_level": "info",
+        "otel": False,
     }
 
 
@@ -60,6 +61,7 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "METRICS_HOST": "::1",
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "debug",
+        "OTEL": "1",
     }
     for name, value in {**values, "ALLOW": "10.0.0.0/8 127.0.0.0/8"}.items():
         monkeypatch.setenv(f"AQ_{name}", value)
@@ -76,6 +78,7 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "metrics_host": "::1",
         "log_format": "json",
         "log_level": "debug",
+        "otel": True,
     }
 
 

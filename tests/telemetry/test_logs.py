@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from aq.outcome import AttemptStatus, ErrorType, Outcome
-from aq.task import NewTask
+from aq.task import NewTask, TraceContext
 from aq.telemetry.logs import handler
 from tests.api.api_world import URL, open_api
 from tests.engine.support import BACK, FAILURE, SUCCESS, Receiver, settled, submit, up, wait_for
@@ -59,7 +59,7 @@ async def test_a_failed_attempt_is_one_line_and_a_success_none(autojump_clock: o
     with logged("json", logging.INFO) as lines:
         async with up(runner=Receiver(lambda delivery: outcomes.pop(0))) as engine:
             new = NewTask("q", "https://user.example:8443/hook?token=t", {"a": "payload"})
-            task = await engine.submit(new, traceparent=TRACE)
+            task = await engine.submit(new, trace=TraceContext(TRACE))
             await wait_for(engine, [task])
     (line,) = objects(lines)
     (shown,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL))

@@ -52,6 +52,7 @@ never delivered.
 _REQUEST_HEADERS: Final[Mapping[Header, tuple[str, Schema]]] = {
     Header.IDEMPOTENCY_KEY: (words.NEW_TASK["idempotency_key"], IDEMPOTENCY_KEY.schema()),
     Header.TRACEPARENT: ("Passed on to the webhook (W3C Trace Context); one that is malformed is not", {}),
+    Header.TRACESTATE: ("Passed on with the `traceparent`, up to 512 characters of it", {}),
     Header.LAST_EVENT_ID: ("The stream goes on behind this event", {}),
 }
 _PATH: Final[Mapping[str, Schema]] = {

@@ -33,6 +33,7 @@ class Header(StrEnum):
 
     IDEMPOTENCY_KEY = "Idempotency-Key"
     TRACEPARENT = "traceparent"
+    TRACESTATE = "tracestate"
     LAST_EVENT_ID = "Last-Event-ID"
 
 

@@ -22,9 +22,10 @@ _HEADERS: Final[Mapping[str, str]] = {
     "X-AsyncQueue-Signature": "`t=<unix seconds>,v1=<hex>`: HMAC-SHA256 over `<t>.<body>`; a `v1` for "
     "each secret",
     "User-Agent": "`AsyncQueue/` and its version",
-    "traceparent": "As the request that made the task had it",
+    "traceparent": "As the request that made the task had it; of the attempt where the service traces itself",
+    "tracestate": "What came with it",
 }
-_NOT_ALWAYS: Final = ("traceparent",)
+_NOT_ALWAYS: Final = ("traceparent", "tracestate")
 _RESPONSES: Final[Mapping[str, Any]] = {
     "2XX": {"description": "It is done."},
     "410": {"description": "There will never be anything to do: no more attempts."},

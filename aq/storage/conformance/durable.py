@@ -37,6 +37,7 @@ EVERY_OPTION: Final = Options(
     schedule_id="schedule_1",
     slot=NOW - 2,
     tells_of="task_other",
+    tracestate="a=1,b@c=2",
 )
 
 
