@@ -14,6 +14,7 @@ from aq.api.query import parameters
 from aq.api.stats import QUERY, series
 from aq.dashboard.live import Queues, Standing
 from aq.dashboard.shell import done, page
+from aq.dashboard.words import span
 from aq.engine import Engine
 from aq.queues import QueueView
 from aq.task import NewTask
@@ -43,11 +44,16 @@ class OverviewPages:
         queues = await self.queues.now(grant())
         hour = await series(self.engine, None, 3_600)
         rates = self.engine.meter.rates_of(grant().environment, grant().queues, g.now)
+        worst = _worst(queues)
         return page(
             "overview.html",
             window=int(asked.get("window", "900")),
             windows=WINDOWS,
-            queues=[views.queue(view) for view in _worst(queues)],
+            queues=[views.queue(view) for view in worst],
+            sparks={
+                view.queue.key.name: self.queues.spark(grant().environment, view.queue.key.name)
+                for view in worst
+            },
             number=len(queues),
             verdict=_verdict(queues),
             standing=Standing.of(queues),
@@ -83,13 +89,28 @@ def _worst(queues: Sequence[QueueView]) -> Sequence[QueueView]:
     return sorted(queues, key=weight, reverse=True)[:WORST]
 
 
-def _verdict(queues: Sequence[QueueView]) -> str:
-    """One sentence."""
-    late = [view for view in queues if Standing.of([view]).late > LATE_SECONDS]
-    paused = sum(view.queue.policy.paused for view in queues)
+def _verdict(queues: Sequence[QueueView]) -> tuple[str, str]:
+    """Two sentences: how it stands, and why."""
+    late = [view for view in _worst(queues) if Standing.of([view]).late > LATE_SECONDS]
     if not late:
-        rest = f", {paused} paused" if paused else ""
-        return "Every queue is on time" + rest
-    names = ", ".join(view.queue.key.name for view in _worst(late)[:3])
-    more = f" and {len(late) - 3} more" if len(late) > 3 else ""
-    return f"Late: {names}{more}"
+        return "Every queue is on time" if queues else "Nothing to do yet", _count_of(queues)
+    view, standing = late[0], Standing.of(late[:1])
+    more = sum(Standing.of([other]).late > LATE_SECONDS for other in queues) - 1
+    others = f", and {more} more" if more else ""
+    return f"{view.queue.key.name} is {span(standing.late)} late{others}", _why(view, standing)
+
+
+def _why(view: QueueView, standing: Standing) -> str:
+    """What keeps the tasks of a late queue, as far as its counters tell."""
+    policy, due = view.queue.policy, "1 task is" if standing.due == 1 else f"{standing.due:,} tasks are"
+    if standing.in_flight >= policy.concurrency:
+        return f"{due} due there, and all {policy.concurrency:,} of its slots are taken."
+    if policy.rate_limit is not None:
+        return f"{due} due there, and it starts at most {policy.rate_limit.per_second:g} a second."
+    return f"{due} due there; “explain” on the page of one says what it waits for."
+
+
+def _count_of(queues: Sequence[QueueView]) -> str:
+    paused = sum(view.queue.policy.paused for view in queues)
+    told = "1 queue" if len(queues) == 1 else f"{len(queues):,} queues"
+    return f"{told}, {paused:,} of them paused" if paused else told

@@ -75,6 +75,12 @@ def done(path: str, notice: str) -> Response:
     return redirect(path, 303)  # type: ignore[return-value]  # Quart's stub says Werkzeug's
 
 
+async def repeats(expected: str) -> bool:
+    """Whether just that was typed into the input ``typed``, to confirm it; a number maybe with commas."""
+    typed = (await request.form).get("typed", "").strip()
+    return bool(expected) and (typed == expected or typed.replace(",", "") == expected)
+
+
 def lacking(scope: Scope) -> str | None:
     """Why this session's key may not do what needs the scope; None when it may. For disabled buttons."""
     return None if scope in session().grant.scopes else str(ScopeError(scope))

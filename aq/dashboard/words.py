@@ -27,8 +27,8 @@ def span(seconds: float) -> str:
         return "0 s"
     if seconds < 0.9995:
         return f"{max(1, round(seconds * 1_000))} ms"
-    if seconds < 60:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 59.5:
+        return f"{seconds:.1f} s".replace(".0 ", " ") if seconds < 9.95 else f"{seconds:.0f} s"
     whole = round(seconds)
     for number, (size, name) in enumerate(_UNITS):
         if whole >= size:

@@ -104,24 +104,35 @@ async def listening(
     api: Api, query: str = "", *, key: str = KEY, after: str | None = None, limit: float = 1_000
 ) -> AsyncIterator[Listener]:
     """An open stream whose first block was taken; what is done with it takes at most ``limit`` seconds."""
+    headers = {"X-API-Key": key} | ({} if after is None else {"Last-Event-ID": after})
+    async with connected(api, "/v1/events", headers, query.removeprefix("?"), limit=limit) as listener:
+        assert listener.opened.comment == "open"
+        yield listener
+
+
+@asynccontextmanager
+async def connected(
+    api: Api, path: str, headers: Mapping[str, str], query: str = "", *, limit: float = 1_000
+) -> AsyncIterator[Listener]:
+    """A client of any stream of the app, after its first block."""
     listener = Listener()
-    headers = {"Host": "a", "X-API-Key": key} | ({} if after is None else {"Last-Event-ID": after})
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "method": "GET",
         "scheme": "http",
-        "path": "/v1/events",
-        "query_string": query.removeprefix("?").encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [
+            (name.lower().encode(), value.encode()) for name, value in {"Host": "a", **headers}.items()
+        ],
     }
     app: Any = api.app
     async with trio.open_nursery() as nursery:
         nursery.start_soon(app, scope, listener.receive, listener.send)
         with trio.fail_after(limit):
             listener.opened = await listener.next()
-            assert listener.opened.comment == "open"
             yield listener
         listener.leave()
 

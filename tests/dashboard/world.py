@@ -50,7 +50,7 @@ class Browser:
             self.csrf = found[1].decode()
         return page
 
-    async def post(self, path: str, headers: Mapping[str, str] | None = None, **fields: Any) -> Page:
+    async def post(self, path: str, headers: Any = None, **fields: Any) -> Page:
         """A form, with the token of the latest page unless the fields have one."""
         return await self.ask("POST", path, fields={"csrf": self.csrf, **fields}, headers=headers)
 

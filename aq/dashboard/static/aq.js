@@ -94,7 +94,7 @@
   const toast = (text) => {
     const said = document.createElement("p");
     said.textContent = text.trim();
-    one(".toasts").append(said);
+    one(".toasts").replaceChildren(said);
     setTimeout(() => said.remove(), 6000);
   };
 

@@ -34,7 +34,7 @@
   };
   const options = (kind, width) => ({
     width, height: 170, cursor: { sync: { key: "aq" }, points: { size: 6 }, drag: { x: false, y: false } },
-    legend: { live: true }, padding: [10, 12, 0, 0],
+    legend: { live: true, markers: { width: 0, fill: (u, place) => u.series[place].stroke(u, place) } }, padding: [10, 12, 0, 0],
     scales: { x: { time: true }, y: kind.log ? { distr: 3, range: (u, low, high) => low == null ? [0.1, 1000] : [Math.min(low, 1), Math.max(high * 1.5, 10)] } : { range: (u, low, high) => [0, Math.max(high * 1.15, 0.1)] } },
     axes: [
       { stroke: colour("--soft"), grid: { show: false }, ticks: { show: false }, font: "11px sans-serif", size: 26, space: 70, values: (u, at) => at.map((it) => new Date(it * 1000).toTimeString().slice(0, 5)) },
