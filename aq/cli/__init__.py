@@ -20,6 +20,10 @@ __all__ = ["main"]
 
 SECTIONS: Final[tuple[Section, ...]] = (
     ("The service", {"serve": "serve", "doctor": "doctor", "backup": "backup"}),
+    (
+        "Tasks",
+        {"send": "send", "tasks": "tasks", "queues": "queues", "schedules": "schedules", "keys": "keys"},
+    ),
     ("Tuning", {"bench": "bench"}),
     (
         "Webhooks",
@@ -38,6 +42,8 @@ def main() -> None:
     \b
     Try it:
       aq serve --dev
+    Then, in another terminal, in the same folder:
+      aq send http://127.0.0.1:8080/dev/receiver -d '{"n": 1}' --wait
 
     Results go to stdout (as JSON with --json), everything else to stderr.
 

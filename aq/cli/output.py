@@ -9,10 +9,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from aq.cli.ends import Failure
 from aq.texts import one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SPACES: Final = "  "
+_ANY_WIDTH: Final = 10_000
 
 json_option: Callable[[F], F] = click.option(
     "--json", "as_json", is_flag=True, help="Print results as JSON, and errors as JSON on stderr."
@@ -25,6 +27,7 @@ storage_option: Callable[[F], F] = click.option(
     metavar="URL",
     help="The store: sqlite:///PATH.",
 )
+yes_option: Callable[[F], F] = click.option("--yes", is_flag=True, help="Do it without being asked.")
 
 
 def say(text: str) -> None:
@@ -72,4 +75,24 @@ def _draw(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*titles, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(Text, row))  # as texts: brackets in them are no markup
-    Console().print(table)
+    Console(width=_ANY_WIDTH, height=1).print(
+        table
+    )  # too long a line goes on in the next: no id or URL is cut
+
+
+def print_results(results: Any) -> None:
+    """What the service answered, one or a list, as JSON; payloads byte for byte."""
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.encode(results), indent=2)
+    click.echo(text.decode())
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Ask before something is destroyed. Raises UsageError where nobody can be asked, Failure at a no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Add --yes to do it: there is no terminal to ask at.")
+    if not click.confirm(question, err=True):
+        raise Failure("nothing was done")

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from aq.cli import main
 
 AQ = (sys.executable, "-m", "aq")
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+"""Of a context; the help option of a command is made with the first one and kept."""
 
 
 @frozen
@@ -69,7 +71,7 @@ def every_command(
     """Each command and group with the words that call it; the first is ``aq`` itself, with none."""
     yield words, command
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name="aq")
+        context = click.Context(command, info_name="aq", **SETTINGS)
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             assert found is not None

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from aq.cli import main
-from tests.cli.cli_world import AQ, aq, clean_environment, every_command
+from tests.cli.cli_world import AQ, SETTINGS, aq, clean_environment, every_command
 
 COMMANDS = dict(every_command())
 
@@ -31,7 +31,8 @@ def examples(text: str) -> list[list[str]]:
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the files that examples name."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "body.json").write_text("{}")
+    for name in ("body.json", "task.json", "tasks.jsonl"):
+        (tmp_path / name).write_text("{}")
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -49,7 +50,7 @@ def parse(words: list[str]) -> None:
     context: click.Context | None = None
     rest = words
     while isinstance(command, click.Group):
-        context = click.Context(command, parent=context, info_name=command.name)
+        context = click.Context(command, parent=context, info_name=command.name, **SETTINGS)
         name, found, rest = command.resolve_command(context, rest)
         assert name, words
         assert found
