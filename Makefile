@@ -6,7 +6,7 @@ BENCH = --runs $(or $(RUNS),$(if $(QUICK),1,5)) $(if $(QUICK),--quick) $(if $(PU
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format docs docs-serve bench bench-10m kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
+.PHONY: help setup serve test lint check format docs docs-serve bench bench-peers bench-10m kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ docs-serve: $(STAMP) ## show the documentation on 127.0.0.1:8000, built anew as 
 
 bench: $(STAMP) ## measure every row of the table beside its ceiling (12 minutes; RUNS=5 ONLY=drain QUICK=1 PUBLISH=1)
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-peers: $(STAMP) ## ours beside BullMQ, beanstalkd, Dramatiq, bunqueue, graphile-worker, put into .bench/ (10 minutes; ONLY=bunqueue)
+	@$(BIN)/python -m benchmarks.peers $(BENCH)
 
 bench-10m: $(STAMP) ## ten million tasks in a backlog, beside ten thousand (half an hour, 10 GB of disk)
 	@$(BIN)/python -m benchmarks $(BENCH) --only backlog --backlog 10000 --backlog 10000000 --name backlog-10m

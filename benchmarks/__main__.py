@@ -65,14 +65,19 @@ def main() -> None:
     try:
         trio.run(measure, results, arguments.only or list(SCENARIOS), arguments.runs, sizes)
     finally:
-        if results.runs:
-            results.write(PRIVATE / f"{arguments.name}.json")
+        keep(results, arguments.name, publish=False)
     report.show(results, report.judged(results))
     if arguments.publish:
         from benchmarks.plots import draw  # matplotlib takes a while to load
 
-        results.write(PUBLISHED / f"{arguments.name}.json")
+        keep(results, arguments.name, publish=True)
         draw(results, PICTURES)
+
+
+def keep(results: Results, name: str, *, publish: bool) -> None:
+    """In the private folder, or in the repository; nothing where nothing was measured."""
+    if results.runs:
+        results.write((PUBLISHED if publish else PRIVATE) / f"{name}.json")
 
 
 def _arguments() -> Any:

@@ -49,7 +49,7 @@ def show(results: Results, lines: Sequence[Judged]) -> None:
         named = f" beside {line.row.called}" if line.beside is not None else ""
         told = compared(line) or number(line.ours)
         console.print(f"[red bold]falls short:[/] {line.row.what}{named}: {told}, target {line.row.target()}")
-    if not short:
+    if not short and any(line.held for line in lines):
         console.print("[green]every target is held[/]")
     for peer, why in results.missing.items():
         console.print(f"not measured: {peer}: {why}")

@@ -23,7 +23,8 @@ def stamp(at: float) -> str:
 class Plan:
     """``batch`` tasks a request. ``rate`` is in requests a second over all connections (open loop); without
     it each connection sends its next request when the last is answered (closed loop). It ends after
-    ``requests`` of them or after ``seconds``, whichever comes first.
+    ``requests`` of them or after ``seconds``, whichever comes first. Another service can be sent a
+    ``document`` of its own at its ``path``, with ``stamp(0)`` where the moment belongs.
     """
 
     url: str
@@ -37,6 +38,8 @@ class Plan:
     rate: float | None = None
     requests: int | None = None
     seconds: float | None = None
+    path: str = ""
+    document: dict[str, Any] | None = None
 
     @property
     def host(self) -> str:
@@ -62,7 +65,9 @@ class Plan:
     def request(self) -> Callable[[float], bytes]:
         """The bytes of a request that is meant to be sent at a moment."""
         path, document = "/v1/tasks", self.task(stamp(0))
-        if self.batch > 1:
+        if self.document is not None:
+            path, document = self.path, self.document
+        elif self.batch > 1:
             path, document = "/v1/tasks/batch", {"tasks": [document] * self.batch}
         body = json.dumps(document, separators=(",", ":")).encode()
         lines = [

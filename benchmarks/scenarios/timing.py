@@ -16,24 +16,26 @@ LEAD = 3.0
 async def latency(lab: Lab) -> dict[str, float]:
     """From the moment a POST was to be sent to the arrival of its webhook, at 20 a second."""
     async with lab.bench() as bench:
-        ours = await _ages(lab, bench)
+        ours = await ages(lab, bench, lab.sizes.latency)
     figures = {"p50_ms": ours[0], "p99_ms": ours[1], "p99_by_p50": ours[1] / ours[0]}
     for name, door in (("floor", "quart"), ("bare", "bare")):
         with database() as path:
             async with lab.beside("benchmarks.ceilings.relay", door, lab.sink.url, path) as relay:
-                figures[f"{name}_p50_ms"], figures[f"{name}_p99_ms"] = await _ages(lab, relay)
+                figures[f"{name}_p50_ms"], figures[f"{name}_p99_ms"] = await ages(
+                    lab, relay, lab.sizes.latency
+                )
     return figures
 
 
-async def _ages(lab: Lab, door: Door) -> tuple[float, float]:
+async def ages(lab: Lab, door: Door, tasks: int) -> tuple[float, float]:
     """p50 and p99 in ms; the first tasks, on fresh connections, do not count."""
-    tasks, rate = lab.sizes.latency, lab.sizes.latency_rate
+    rate = lab.sizes.latency_rate
     await door.send(requests=8, rate=rate, connections=4)
     await lab.sink.seen(8, 10)
     await lab.sink.reset()
     await door.send(requests=tasks, rate=rate, connections=4)
-    ages = (await lab.sink.seen(tasks, 10)).ages
-    return ages.quantile(0.5) * 1e3, ages.quantile(0.99) * 1e3
+    found = (await lab.sink.seen(tasks, 10)).ages
+    return found.quantile(0.5) * 1e3, found.quantile(0.99) * 1e3
 
 
 # -- timers -------------------------------------------------------------------------------------------------

