@@ -24,7 +24,6 @@ import yaml
 from aq.api.framing import MAX_BODY_BYTES
 from aq.cli.serve import serve
 from aq.server import Settings
-from aq.telemetry.catalogue import CATALOGUE
 from tests.docs.blocks import ROOT
 from tests.docs.stories import free_port
 from tests.server.serve_world import running
@@ -201,21 +200,3 @@ def test_nginx_passes_what_the_service_takes() -> None:
     assert places["/"]["proxy_pass"] == ["http://aq"]
     assert places["/v1/events"]["proxy_buffering"] == ["off"]
     assert places["/metrics"] == {"deny": ["all"]}
-
-
-# -- Prometheus ---------------------------------------------------------------------------------------------
-def test_the_alerts_are_on_metrics_that_there_are_with_the_labels_that_they_have() -> None:
-    (group,) = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
-    known = {metric.name: set(metric.labels) for metric in CATALOGUE}
-    assert len(group["rules"]) > 5
-    for rule in group["rules"]:
-        assert set(rule) <= {"alert", "expr", "for", "annotations"}
-        named = set(re.findall(r"\baq_\w+", rule["expr"]))
-        metrics = {name if name in known else name.removesuffix("_bucket") for name in named}
-        assert metrics <= set(known), rule["alert"]
-        assert named or 'up{job="asyncqueue"}' in rule["expr"]
-        labels = set(re.findall(r'(\w+)="', rule["expr"]))
-        for words in re.findall(r"(?:by|on) \(([^)]*)\)", rule["expr"]):
-            labels |= set(words.split(", "))
-        labels |= set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
-        assert labels - {"le", "job", "instance"} <= set().union(*(known[name] for name in metrics)), rule
