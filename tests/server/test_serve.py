@@ -153,6 +153,27 @@ async def test_dev_prints_a_first_task_that_arrives(tmp_path: Path) -> None:
         assert again.key != server.key
 
 
+async def test_dev_prints_an_address_that_signs_in_at_the_dashboard_once(tmp_path: Path) -> None:
+    async with running(tmp_path, "--dev") as server:
+        [address] = re.findall(r"Dashboard +(http://\S+/signin/\S{43}) ", server.said)
+        async with client(server.url, None) as browser, client(server.url, None) as other:
+            led = await browser.get(address)
+            assert (led.status_code, led.headers["location"]) == (303, "/")
+            assert "Nothing to do yet" in (await browser.get("/")).text
+            assert (await browser.get("/keys")).status_code == 200
+            assert (await other.get(address)).status_code == 401
+            assert (await other.get("/")).headers["location"] == "/signin"
+        assert address.rpartition("/")[2] not in server.logged
+
+
+async def test_otherwise_the_dashboard_asks_for_a_key(tmp_path: Path) -> None:
+    async with running(tmp_path, AQ_API_KEY=KEY) as server, client(server.url, None) as browser:
+        assert re.search(rf"Dashboard +{server.url}/\n", server.said)
+        assert (await browser.get("/")).headers["location"] == "/signin"
+        assert (await browser.post("/signin", data={"key": KEY})).status_code == 303
+        assert (await browser.get("/queues")).status_code == 200
+
+
 async def test_sigterm_refuses_writes_with_the_door_open_and_lets_attempts_finish(tmp_path: Path) -> None:
     async with (
         holding_target() as target,
