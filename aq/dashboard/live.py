@@ -29,8 +29,8 @@ from aq.task import Environment
 
 MAX_STREAMS: Final = 200
 STANDING_SECONDS: Final = 2
-_SPARK_STEPS: Final = 3
-"""Steps of the meter in one of a sparkline."""
+_SPARK_STEP: Final = 30 * SECOND
+_SPARK_POINTS: Final = 30
 _NOBODY: Final = "the dashboard"
 """No task has this id: who listens to it wakes at the end of the feed only."""
 
@@ -73,9 +73,12 @@ class Queues:
     def spark(self, environment: Environment, name: str) -> Sequence[int]:
         """How many tasks of a queue ended in each half minute of the last 15 minutes, oldest first."""
         now = self._engine.clock.now()
-        points = self._engine.meter.series(environment, (name,), min(WINDOWS), now)
-        ended = [point.tally.completed + point.tally.failed for point in points]
-        return [sum(ended[at : at + _SPARK_STEPS]) for at in range(0, len(ended), _SPARK_STEPS)]
+        ended, begun = [0] * _SPARK_POINTS, now - now % _SPARK_STEP - (_SPARK_POINTS - 1) * _SPARK_STEP
+        for ring in self._engine.meter.rings(environment, (name,)):
+            for start, tally, _ in ring.steps():
+                if start >= begun:
+                    ended[(start - begun) // _SPARK_STEP] += tally.completed + tally.failed
+        return ended
 
     async def lately(self, grant: Grant) -> Sequence[QueueView]:
         """The same, as they were at most two seconds ago: for what asks all the time."""

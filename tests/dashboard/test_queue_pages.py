@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from aq.dashboard.policy import calendar
 from aq.dashboard.queues import MOST_SHOWN
@@ -57,6 +59,25 @@ async def test_a_table_is_bounded_and_a_name_finds_the_rest() -> None:
         none = await browser.get("/queues?name=nope")
         assert "No queue has this in its name" in none.words
         assert "curl" not in none.words  # that is for who has no queue at all
+
+
+async def test_a_line_shows_what_ended_in_the_last_quarter_of_an_hour(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_dashboard(wall=lambda: 1_800_000_000) as api:  # where a half minute begins
+        browser = await Browser(api).sign_in()
+        api.runner.go.set()
+        for number in (5, 2):
+            await api.engine.submit_all([NewTask("q", URL, {})] * number)
+            await trio.sleep(60)
+        await trio.sleep(13 * 60 - 5)
+        page = await browser.get("/queues")
+        assert "7 tasks ended in the last 15 minutes" in page.text
+        [line] = re.findall(r'<polyline points="([^"]*)"', page.text)
+        heights = [float(point.partition(",")[2]) for point in line.split()]
+        assert heights == [1, 19, 11.8, *[19] * 27]
+        await trio.sleep(10)
+        assert "2 tasks ended in the last 15 minutes" in (await browser.get("/queues")).text
 
 
 async def test_a_queue_is_paused_and_resumed() -> None:
