@@ -25,6 +25,7 @@ from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
 from aq.api.lane import Lane
 from aq.api.limits import RateLimits
 from aq.api.metrics import create_metrics_app
+from aq.api.tls import server_context
 from aq.clock import ServiceClock
 from aq.dashboard import Dashboard
 from aq.dashboard.door import new_once
@@ -70,6 +71,9 @@ class Settings:
     otel: bool = False
     api_key: str | None = field(default=None, repr=False)
     signing_secret: str | None = field(default=None, repr=False)
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    """Files in PEM; without a certificate clients speak plain HTTP."""
     dev_file: Path | None = None
     """Where the command finds a ``dev`` server; see `aq.devfile`."""
 
@@ -83,6 +87,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     StorageError when the storage cannot be opened or fails for good.
     """
     attempts, connections = share_files(_open_files_limit(), settings.max_attempts)
+    tls = None if settings.tls_cert is None else server_context(settings.tls_cert, settings.tls_key)
     listeners = await _bind(settings.host, settings.port)
     apart = None
     if settings.metrics_port is not None:
@@ -105,14 +110,16 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
             once = _put_dashboard(app, engine, limits, settings, made)
             lane = Lane(engine, limits, traffic) if settings.lane else None
             async with AsyncExitStack() as open_doors:
-                front = open_front(app, listeners, lane=lane, traffic=traffic, max_connections=connections)
+                front = open_front(
+                    app, listeners, lane=lane, traffic=traffic, max_connections=connections, tls=tls
+                )
                 await open_doors.enter_async_context(front)
                 if apart is not None:
                     metrics = create_metrics_app(engine, traffic)
                     await open_doors.enter_async_context(
                         open_front(metrics, apart, max_connections=_SCRAPERS)
                     )
-                url = _url(listeners)
+                url = _url(listeners, "http" if tls is None else "https")
                 addresses = [("Dashboard", f"{url}/" + (f"signin/{once}  (signs in once)" if once else ""))]
                 if apart is not None:
                     addresses.append(("Metrics", f"{_url(apart)}/metrics"))
@@ -260,9 +267,9 @@ def _open_files_limit() -> int:
     return hard if hard != resource.RLIM_INFINITY else 1 << 20
 
 
-def _url(listeners: Sequence[trio.SocketListener]) -> str:
+def _url(listeners: Sequence[trio.SocketListener], scheme: str = "http") -> str:
     host, port = listeners[0].socket.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ip_address(host).version == 6 else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ip_address(host).version == 6 else f"{scheme}://{host}:{port}"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from aq.api.problems import CONTENT_TYPE, problem
 from aq.api.requests import new_request_id
 from aq.api.room import Room
 from aq.api.stream import ClientStream
+from aq.api.tls import TlsStream
 from aq.api.wire import Request, RequestReader
 
 SILENT_SECONDS: Final = 10
@@ -83,6 +84,8 @@ class Connection:
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable, spawn: Any, call: Any
     ) -> None:
         """The app, watched: once it returns, its answer is sent and the next request may be read."""
+        if isinstance(self.stream, TlsStream) and scope["type"] == "http":
+            scope["scheme"] = "https"
         try:
             await self._app(scope, receive, send, spawn, call)
         finally:

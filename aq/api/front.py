@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,6 +29,7 @@ from aq.api.framing import MAX_BODY_BYTES
 from aq.api.lane import Lane
 from aq.api.room import MAX_HELD_BYTES, Room
 from aq.api.stream import ClientStream
+from aq.api.tls import TlsStream
 from aq.api.wire import MAX_HEAD_BYTES
 from aq.telemetry.traffic import Traffic
 
@@ -57,18 +59,19 @@ async def open_front(
     traffic: Traffic | None = None,
     max_connections: int = MAX_CONNECTIONS,
     max_held_bytes: int = MAX_HELD_BYTES,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Front]:
     """Serve the app until the block is left; then close the listeners and, within seconds, every connection.
 
     Who has connected by then, accepted or not, is served. What has been sent is answered, and an answer that
     is on its way goes out if its client takes it; idle connections are closed.
-    ``traffic`` counts its connections and refusals.
+    ``traffic`` counts its connections and refusals. With ``tls`` clients speak HTTPS.
     """
     config = _config()
     context = WorkerContext(None)
     async with _lifespan(app, config) as state, trio.open_nursery() as connections:
         counted = traffic or Traffic()
-        front = Front(app, lane, config, context, state, max_connections, Room(max_held_bytes), counted)
+        front = Front(app, lane, config, context, state, max_connections, Room(max_held_bytes), counted, tls)
         listening = [_second_hand(listener.socket) for listener in listeners]
         try:
             async with trio.open_nursery() as accepting:
@@ -104,6 +107,7 @@ class Front:
         max_connections: int,
         room: Room,
         traffic: Traffic,
+        tls: ssl.SSLContext | None,
     ) -> None:
         self._app = ASGIWrapper(app)
         self._lane = lane
@@ -113,6 +117,7 @@ class Front:
         self._max_connections = max_connections
         self._room = room
         self._traffic = traffic
+        self._tls = tls
         self.open: set[Connection] = set()
         """Every connection from its accept to its end."""
         self._one_less = trio.Event()
@@ -134,7 +139,7 @@ class Front:
             return
         if isinstance(stream, trio.SocketStream):
             _give_up_on_the_silent(stream)
-            stream = ClientStream(stream)
+            stream = ClientStream(stream) if self._tls is None else TlsStream(stream, self._tls)
         connection = Connection(stream, self._app, self._room, self._traffic.refused)
         self.open.add(connection)
         self._traffic.connections += 1
@@ -156,6 +161,8 @@ class Front:
             await connection.refuse(503, "too many connections are open")
             return
         with connection.over:
+            if isinstance(connection.stream, TlsStream) and not await _begun(connection, connection.stream):
+                return
             if self._lane is not None and not await self._lane.serve(connection):
                 return
             state = ConnectionState(self._state)
@@ -206,6 +213,16 @@ def _config() -> Config:
     config.keep_alive_max_requests = 1 << 62
     config.h11_max_incomplete_size = MAX_HEAD_BYTES + MAX_BODY_BYTES
     return config
+
+
+async def _begun(connection: Connection, stream: TlsStream) -> bool:
+    """Whether the client speaks TLS. Until then it has asked for nothing that the end should answer."""
+    connection.listening.set()
+    try:
+        await stream.handshake()
+    except trio.BrokenResourceError:
+        return False
+    return True
 
 
 def _give_up_on_the_silent(stream: trio.SocketStream) -> None:

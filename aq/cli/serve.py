@@ -78,6 +78,22 @@ if TYPE_CHECKING:
     help="Send spans to an OpenTelemetry collector, which OTEL_EXPORTER_OTLP_ENDPOINT and its like name.",
 )
 @click.option(
+    "--tls-cert",
+    type=click.Path(dir_okay=False),
+    help="Speak HTTPS with this certificate chain (PEM).  [default: none]",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(dir_okay=False),
+    help="Its key (PEM, no passphrase), where that is not in the same file.  [default: none]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    help="Processes. A store of this version is one process's own, so it is 1.",
+)
+@click.option(
     "--config",
     is_eager=True,
     expose_value=False,
@@ -99,6 +115,9 @@ def serve(
     log_format: str,
     log_level: str,
     otel: bool,
+    tls_cert: str | None,
+    tls_key: str | None,
+    workers: int,
 ) -> None:
     """Run the service.
 
@@ -111,6 +130,11 @@ def serve(
     SIGTERM ends it in good order: new requests get 503, running attempts may finish. A second one
     ends it at once.
     """
+    if workers > 1:
+        raise click.UsageError(
+            f"--workers {workers}: a memory: or sqlite:/// store belongs to one process, which uses one core;"
+            " for more, run several services, each with a store of its own"
+        )
     from aq import devfile
     from aq.server import Settings
     from aq.telemetry.logs import configure
@@ -127,6 +151,8 @@ def serve(
         metrics_port=metrics_port,
         metrics_host=metrics_host,
         otel=otel,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         api_key=os.environ.get("AQ_API_KEY") or None,
         signing_secret=os.environ.get("AQ_SIGNING_SECRET") or None,
         dev_file=Path(devfile.NAME) if dev else None,
@@ -150,6 +176,7 @@ def _check(settings: Settings) -> None:
         raise click.UsageError(f"--dev is for this machine only: --host {settings.host} is not loopback")
     if settings.otel and not _has_otel():
         raise click.UsageError("--otel needs the extra otel: pip install 'asyncqueue[otel]'")
+    _check_tls(settings.tls_cert, settings.tls_key)
     _expect("--allow", Guard, settings.allow)
     _expect("AQ_API_KEY", check_key, settings.api_key)
     _expect("AQ_SIGNING_SECRET", parse_secrets, settings.signing_secret)
@@ -157,6 +184,19 @@ def _check(settings: Settings) -> None:
         open_storage(settings.storage)
     except ValidationError as error:
         raise click.UsageError(f"--{error}") from None
+
+
+def _check_tls(certificate: str | None, key: str | None) -> None:
+    from aq.api.tls import server_context
+
+    if certificate is None:
+        if key is not None:
+            raise click.UsageError("--tls-key needs --tls-cert")
+        return
+    try:
+        server_context(certificate, key)
+    except OSError as error:
+        raise click.UsageError(f"--tls-cert and --tls-key: {error.strerror or error}") from None
 
 
 def _has_otel() -> bool:

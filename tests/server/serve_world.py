@@ -35,7 +35,7 @@ class Serving:
 
     @property
     def url(self) -> str:
-        return str(re.findall(r"http://\S+", self.said)[0])
+        return str(re.findall(r"https?://\S+", self.said)[0])
 
     @property
     def key(self) -> str:

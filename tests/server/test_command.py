@@ -45,6 +45,9 @@ def test_defaults() -> None:
         "log_format": "auto",
         "log_level": "info",
         "otel": False,
+        "tls_cert": None,
+        "tls_key": None,
+        "workers": 1,
     }
 
 
@@ -62,6 +65,9 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "debug",
         "OTEL": "1",
+        "TLS_CERT": "c.pem",
+        "TLS_KEY": "k.pem",
+        "WORKERS": "3",
     }
     for name, value in {**values, "ALLOW": "10.0.0.0/8 127.0.0.0/8"}.items():
         monkeypatch.setenv(f"AQ_{name}", value)
@@ -79,6 +85,9 @@ def test_every_option_is_a_variable_too(monkeypatch: pytest.MonkeyPatch) -> None
         "log_format": "json",
         "log_level": "debug",
         "otel": True,
+        "tls_cert": "c.pem",
+        "tls_key": "k.pem",
+        "workers": 3,
     }
 
 
