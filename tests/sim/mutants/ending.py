@@ -160,7 +160,7 @@ ENDING: Final = [
     Mutant(
         name="no deadline",
         slip="an attempt may take as long as its receiver likes",
-        where="aq.actors.attempts:run_attempt",
+        where="aq.opening:run_attempt",
         fault=without_a_deadline,
         promises=("late",),
         first=25,
