@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -22,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from aq.bench.programs import open_sink
 from benchmarks import report
 from benchmarks.lab import QUICK, Lab, Sizes
-from benchmarks.results import PICTURES, PRIVATE, PUBLISHED, Results, this_machine
+from benchmarks.results import PAGE, PRIVATE, PUBLISHED, Results, this_machine
+from benchmarks.rows import Judged
 from benchmarks.scenarios import SCENARIOS
 
 
@@ -65,19 +67,32 @@ def main() -> None:
     try:
         trio.run(measure, results, arguments.only or list(SCENARIOS), arguments.runs, sizes)
     finally:
-        keep(results, arguments.name, publish=False)
-    report.show(results, report.judged(results))
+        keep(results, arguments.name)
+    lines = report.judged(results)
+    report.show(results, lines)
     if arguments.publish:
-        from benchmarks.plots import draw  # matplotlib takes a while to load
-
-        keep(results, arguments.name, publish=True)
-        draw(results, PICTURES)
+        publish(results, arguments.name, lines)
 
 
-def keep(results: Results, name: str, *, publish: bool) -> None:
-    """In the private folder, or in the repository; nothing where nothing was measured."""
+def keep(results: Results, name: str, folder: Path = PRIVATE) -> None:
+    """Nothing where nothing was measured."""
     if results.runs:
-        results.write((PUBLISHED if publish else PRIVATE) / f"{name}.json")
+        results.write(folder / f"{name}.json")
+
+
+def publish(
+    results: Results, name: str, lines: Sequence[Judged], page: Path = PAGE, folder: Path = PUBLISHED
+) -> None:
+    """Into the repository: the figures into a folder, their table and plots into the docs' page."""
+    from benchmarks.plots import draw  # matplotlib takes a while to load
+
+    keep(results, name, folder)
+    pictures = draw(results, lines, page.parent / page.stem, name)
+    images = [f"![{path.stem}]({path.relative_to(page.parent)})" for path in pictures]
+    text = "\n\n".join([report.markdown(results, lines), *images])
+    begin, end = (f"<!-- {name}: {where} -->" for where in ("measured", "end"))
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def _arguments() -> Any:

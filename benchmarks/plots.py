@@ -30,15 +30,14 @@ STYLE: Any = {
 }
 
 
-def draw(results: Results, folder: Path) -> list[Path]:
-    """Every picture that the results have figures for."""
+def draw(results: Results, lines: Sequence[Judged], folder: Path, name: str) -> list[Path]:
+    """Every picture that the results have figures for: ``NAME-targets.svg``, ``NAME-backlog.svg``."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = judged(results)
     made = []
     with mpl.rc_context(STYLE):
-        for name, figure in (("targets", targets(lines)), ("backlog", backlog(results))):
+        for kind, figure in (("targets", targets(lines)), ("backlog", backlog(results))):
             if figure is not None:
-                path = folder / f"{name}.svg"
+                path = folder / f"{name}-{kind}.svg"
                 figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
                 made.append(path)
     return made
@@ -103,7 +102,9 @@ def backlog(results: Results) -> Figure | None:
 
 
 def main() -> None:
-    for path in draw(read(Path(sys.argv[1])), Path(sys.argv[2])):
+    kept = Path(sys.argv[1])
+    results = read(kept)
+    for path in draw(results, judged(results), Path(sys.argv[2]), kept.stem):
         print(path)
 
 

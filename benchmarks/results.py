@@ -18,7 +18,7 @@ from attrs import define, field
 ROOT = Path(__file__).parent.parent
 PRIVATE = ROOT / ".bench/results"
 PUBLISHED = ROOT / "benchmarks/results"
-PICTURES = ROOT / "docs/benchmarks"
+PAGE = ROOT / "docs/benchmarks.md"
 
 
 @define

@@ -16,12 +16,12 @@ import trio
 
 from aq.bench.programs import open_sink
 from benchmarks import report
-from benchmarks.__main__ import keep, progress
+from benchmarks.__main__ import keep, progress, publish
 from benchmarks.lab import Lab, Sizes
 from benchmarks.peers import session
 from benchmarks.peers.install import install
 from benchmarks.peers.peers import PEERS
-from benchmarks.peers.rows import ROWS, SCENARIO
+from benchmarks.peers.rows import SCENARIO
 from benchmarks.results import Results, this_machine
 
 
@@ -62,10 +62,11 @@ def main() -> None:
     try:
         trio.run(measure, results, names, arguments.runs, amounts)
     finally:
-        keep(results, "peers", publish=False)
-    report.show(results, report.judged(results, ROWS))
+        keep(results, "peers")
+    lines = report.judged(results)
+    report.show(results, lines)
     if arguments.publish:
-        keep(results, "peers", publish=True)
+        publish(results, "peers", lines)
 
 
 def _arguments() -> Any:

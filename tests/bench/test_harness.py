@@ -10,9 +10,10 @@ import pytest
 from attrs import evolve
 
 from aq.bench.programs import open_sink
+from benchmarks.__main__ import publish
 from benchmarks.lab import QUICK, Lab
 from benchmarks.plots import draw
-from benchmarks.report import judged, show
+from benchmarks.report import judged, markdown, show
 from benchmarks.results import Results, read, this_machine
 from benchmarks.rows import rows
 from benchmarks.scenarios import SCENARIOS
@@ -54,12 +55,14 @@ def test_the_table_names_what_falls_short_and_the_plots_are_drawn(
     results = Results(this_machine("test"))
     results.add("drain", {"rate": 50, "ceiling": 100, "cpu": 0.2, "ceiling_cpu": 0.1})
     results.add("backlog", {f"{depth}_{name}": 9 for depth in (10, 20) for name in FIGURES})
-    show(results, judged(results))
+    lines = judged(results)
+    show(results, lines)
     told = capsys.readouterr().out
     assert re.search(r"drain of due tasks +50/s +100/s +delivery alone +0.50 +≥ 0.6 × it +SHORT", told)
     assert "falls short: drain of due tasks beside delivery alone: 0.50, target ≥ 0.6 × it" in told
-    pictures = draw(results, tmp_path)
-    assert [path.name for path in pictures] == ["targets.svg", "backlog.svg"]
+    assert "| 50/s | 100/s, delivery alone | 0.50 | ≥ 0.6 × it | **short** |" in markdown(results, lines)
+    pictures = draw(results, lines, tmp_path, "bench")
+    assert [path.name for path in pictures] == ["bench-targets.svg", "bench-backlog.svg"]
     assert "drain of due tasks" in pictures[0].read_text()
 
 
@@ -74,3 +77,25 @@ async def test_the_scenario_of_the_docs_runs() -> None:
         figures = await names["retries"](Lab(TINY, sink))  # type: ignore[operator]
     assert set(figures) == {"rate", "p99_ms"}
     assert json.dumps(figures)
+
+
+def test_a_table_that_is_published_takes_the_place_of_the_last_one(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("before\n<!-- bench: measured -->\nold\n<!-- bench: end -->\nafter\n")
+    results = Results(this_machine("test"))
+    for rate in (50, 70):
+        results.add("drain", {"rate": rate, "ceiling": 100})
+        publish(results, "bench", judged(results), page, tmp_path / "kept")
+    text = page.read_text()
+    assert re.fullmatch(
+        r"before\n<!-- bench: measured -->\n.*\n<!-- bench: end -->\nafter\n", text, re.DOTALL
+    )
+    assert (text.count("drain of due tasks"), "old" in text) == (1, False)
+    assert "| 60/s | 100/s, delivery alone | 0.60 | ≥ 0.6 × it | held |" in text
+    assert (tmp_path / re.findall(r"!\[.+?\]\((.+?)\)", text)[0]).exists()
+    assert read(tmp_path / "kept/bench.json").runs == results.runs
+
+
+def test_the_page_has_a_place_for_each_table_that_is_published() -> None:
+    for name in ("bench", "peers", "backlog-10m"):
+        assert re.search(rf"<!-- {name}: measured -->\n.+<!-- {name}: end -->", DOCS.read_text(), re.DOTALL)
