@@ -19,9 +19,6 @@ from aq.opening import open_engine
 from aq.outcome import Outcome
 from aq.task import NewTask
 
-_PATIENCE = 30.0
-"""Seconds that the last tasks may take to be run."""
-
 
 async def nothing(delivery: Delivery) -> Outcome:
     """The runner that is done at once."""
@@ -29,13 +26,18 @@ async def nothing(delivery: Delivery) -> Outcome:
 
 
 class Embedded:
-    """``plan.connections`` submitters of one engine. ``seen`` counts the runner's calls by their age."""
+    """``plan.connections`` submitters of one engine. ``seen`` counts the runner's calls by age; the last
+    of them may take ``patience`` seconds.
+    """
 
-    def __init__(self, plan: Plan, runner: Runner, tell: Callable[[float, Spread], None] | None) -> None:
+    def __init__(
+        self, plan: Plan, runner: Runner, patience: float, tell: Callable[[float, Spread], None]
+    ) -> None:
         self.plan = plan
         self.report = Report()
         self.seen = Seen()
         self._runner = runner
+        self._patience = patience
         self._tell = tell
         self._recent = Spread()
         self._sent = 0
@@ -54,7 +56,7 @@ class Embedded:
                 self.report.seconds = time.perf_counter() - self._began
                 self._all_sent = True
                 self._look()
-                with trio.move_on_after(_PATIENCE + self.plan.delay):
+                with trio.move_on_after(self._patience + self.plan.delay):
                     await self._all_seen.wait()
                 narrating.cancel_scope.cancel()
 
@@ -110,7 +112,7 @@ class Embedded:
             self._all_seen.set()
 
     async def _narrate(self) -> None:
-        while self._tell is not None:
+        while True:
             await trio.sleep(1)
             recent, self._recent = self._recent, Spread()
             self._tell(time.perf_counter() - self._began, recent)

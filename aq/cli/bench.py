@@ -10,6 +10,7 @@ import click
 
 from aq.cli.ends import Code, Failure
 from aq.cli.output import json_option, print_fields, print_json, say
+from aq.cli.service import address, key_option, url_option
 
 if TYPE_CHECKING:
     from aq.bench.load import Report
@@ -22,8 +23,8 @@ AT_LEAST_ONE = click.IntRange(1)
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--url", envvar="AQ_URL", default="http://127.0.0.1:8080", help="The server.  [env: AQ_URL]")
-@click.option("--key", envvar="AQ_API_KEY", default="", show_default=False, help="[env: AQ_API_KEY]")
+@url_option
+@key_option
 @click.option("--seconds", type=click.FloatRange(0.1), help="How long.  [default: 10, without --requests]")
 @click.option("--requests", type=AT_LEAST_ONE, help="How many.")
 @click.option(
@@ -36,14 +37,18 @@ AT_LEAST_ONE = click.IntRange(1)
 @click.option("--queue", default="bench", help="The queue that the tasks go to.")
 @click.option("--webhook-url", help="Where webhooks go, instead of a receiver of this command's own.")
 @click.option(
+    "--patience", type=click.FloatRange(0), default=30.0, help="Seconds that the last webhooks may take."
+)
+@click.option(
     "--storage", metavar="URL", help="Measure an engine in this process instead: memory: or sqlite:///…"
 )
 @click.option("--runner", metavar="MODULE:NAME", help="What runs tasks there; else they are done at once.")
 @json_option
 def bench(
-    url: str,
-    key: str,
+    url: str | None,
+    api_key: str | None,
     webhook_url: str | None,
+    patience: float,
     storage: str | None,
     runner: str | None,
     as_json: bool,
@@ -52,10 +57,10 @@ def bench(
     """Measure a server, or an engine with your own runner.
 
     \b
-    As fast as 32 connections go, for ten seconds, against aq serve --dev:
-      AQ_API_KEY=aq_live_… aq bench
+    As fast as 32 connections go, for ten seconds, in the folder of aq serve --dev:
+      aq bench
     500 requests a second, with latencies from when each was meant to be sent:
-      AQ_API_KEY=aq_live_… aq bench --rate 500 --seconds 60
+      aq bench --rate 500 --seconds 60
     Your own code, without HTTP:
       aq bench --storage sqlite:///try.db --runner yourapp.jobs:run
 
@@ -70,11 +75,12 @@ def bench(
         raise click.UsageError("--runner needs --storage: it is for an engine in this process")
     if sizes["seconds"] is None and sizes["requests"] is None:
         sizes["seconds"] = 10.0
+    url, key = address(url, api_key) if storage is None else ("", "")
     plan = Plan(url=url, key=key, webhook_url=webhook_url or "http://localhost/", **sizes)
     if storage is None:
-        report, seen = _served(plan, webhook_url is None)
+        report, seen = _served(plan, None if webhook_url else patience)
     else:
-        report, seen = _embedded(plan, storage, _found(runner))
+        report, seen = _embedded(plan, storage, _found(runner), patience)
     figures = _figures(report, seen)
     if as_json:
         print_json(figures)
@@ -83,7 +89,8 @@ def bench(
     return _verdict(report, seen)
 
 
-def _served(plan: Plan, own_sink: bool) -> tuple[Report, Seen | None]:
+def _served(plan: Plan, patience: float | None) -> tuple[Report, Seen | None]:
+    """What was accepted, and what a receiver of our own has seen; without patience there is none."""
     import asyncio
 
     import trio
@@ -97,11 +104,11 @@ def _served(plan: Plan, own_sink: bool) -> tuple[Report, Seen | None]:
         return await trio.to_thread.run_sync(lambda: asyncio.run(run(plan, _tell)), abandon_on_cancel=True)
 
     async def measure() -> tuple[Report, Seen | None]:
-        if not own_sink:
+        if patience is None:
             return await sent(plan), None
         async with open_sink() as sink:
             report = await sent(evolve(plan, webhook_url=sink.url))
-            return report, await sink.seen(report.tasks, plan.delay + 30)
+            return report, await sink.seen(report.tasks, plan.delay + patience)
 
     try:
         return trio.run(measure)
@@ -113,13 +120,13 @@ def _served(plan: Plan, own_sink: bool) -> tuple[Report, Seen | None]:
         ) from None
 
 
-def _embedded(plan: Plan, storage: str, runner: Runner) -> tuple[Report, Seen]:
+def _embedded(plan: Plan, storage: str, runner: Runner, patience: float) -> tuple[Report, Seen]:
     import trio
 
     from aq.bench.embedded import Embedded
     from aq.errors import AsyncQueueError
 
-    run = Embedded(plan, runner, _tell)
+    run = Embedded(plan, runner, patience, _tell)
     try:
         trio.run(run.run, storage)
     except AsyncQueueError as error:

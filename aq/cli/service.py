@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
 
-_url_option = click.option("--url", envvar="AQ_URL", help="Where the service is.  [also: AQ_URL, .aq.env]")
-_key_option = click.option(
+url_option = click.option("--url", envvar="AQ_URL", help="Where the service is.  [also: AQ_URL, .aq.env]")
+key_option = click.option(
     "--api-key", envvar="AQ_API_KEY", metavar="KEY", help="The key.  [also: AQ_API_KEY, .aq.env]"
 )
 
@@ -28,8 +28,8 @@ _key_option = click.option(
 def remote(command: F) -> F:
     """Gives a command ``--url``, ``--api-key`` and ``--json``; it is called with a client and ``as_json``."""
 
-    @_url_option
-    @_key_option
+    @url_option
+    @key_option
     @json_option
     @functools.wraps(command)
     def connected(url: str | None, api_key: str | None, as_json: bool, **options: Any) -> Any:

@@ -10,7 +10,7 @@ import trio
 
 from aq.cli.ends import Code
 from tests.cli.cli_world import Ended, aq, process
-from tests.server.serve_world import KEY, serving
+from tests.server.serve_world import KEY, client, serving
 
 FEW = ("--requests", "20", "--connections", "4")
 
@@ -45,6 +45,14 @@ async def test_what_was_refused_is_told_with_its_reason(tmp_path: Path) -> None:
     assert "this API key is not valid" in wrong_key.err
 
 
+async def test_webhooks_that_do_not_arrive_are_told(tmp_path: Path) -> None:
+    async with serving(storage="memory:", dev=True, api_key=KEY) as server, client(server.url) as api:
+        await api.post("/v1/queues", json={"name": "bench", "paused": True})
+        ended = await bench(server.url, tmp_path, *FEW, "--patience", "0.1", "--json")
+    assert (ended.code, ended.json["tasks"], ended.json["arrived"]) == (Code.FAILED, 20, 0)
+    assert "20 of 20 webhooks have not arrived yet" in ended.err
+
+
 def test_an_engine_is_measured_with_a_runner_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text(
         "from aq import Delivery, Outcome\n"
@@ -67,7 +75,7 @@ def test_an_engine_in_an_open_loop_and_with_batches() -> None:
 
 
 def test_a_server_that_is_not_there(tmp_path: Path) -> None:
-    ended = process("bench", "--url", "http://127.0.0.1:1", *FEW, folder=tmp_path)
+    ended = process("bench", "--url", "http://127.0.0.1:1", "--api-key", KEY, *FEW, folder=tmp_path)
     assert ended.code == Code.UNREACHABLE
     assert "http://127.0.0.1:1 cannot be reached" in ended.err
 
