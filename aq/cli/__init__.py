@@ -19,7 +19,7 @@ from aq.version import __version__
 __all__ = ["main"]
 
 SECTIONS: Final[tuple[Section, ...]] = (
-    ("The service", {"serve": "serve", "doctor": "doctor", "backup": "backup"}),
+    ("The service", {"serve": "serve", "demo": "demo", "top": "top", "doctor": "doctor", "backup": "backup"}),
     (
         "Tasks",
         {"send": "send", "tasks": "tasks", "queues": "queues", "schedules": "schedules", "keys": "keys"},
@@ -40,6 +40,8 @@ def main() -> None:
     """AsyncQueue: POST a task, get a webhook.
 
     \b
+    See it, in 20 seconds:
+      aq demo
     Try it:
       aq serve --dev
     Then, in another terminal, in the same folder:
