@@ -33,7 +33,9 @@ from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.curl import Command, remembered
 from tests.server.serve_world import Process, running
 
-SHELL_WORDS: Final = r"(?:curl|export|make|\.venv/bin/\w+) "
+MOST_SECONDS: Final = 80
+"""For a whole page, on a machine that is busy."""
+SHELL_WORDS: Final = r"(?:curl|export|make|aq|\.venv/bin/\w+) "
 _VARYING: Final = r"(?:task|sch|key)_[0-9A-Z]{26}|\d{4}-\d\d-\d\dT[\d:.]+Z|http://127\.0\.0\.1:\d+"
 
 
@@ -159,7 +161,7 @@ class Story:
     async def run_beside(self, text: str) -> None:
         command = self.command(text.strip())
         self.beside = await self.stack.enter_async_context(
-            running(self.folder, command=command, **self.environment)
+            running(self.folder, command=command, seconds=MOST_SECONDS, **self.environment)
         )
 
     async def tell_all(self, page: Path) -> None:
@@ -176,7 +178,7 @@ class Story:
 async def story(folder: Path) -> AsyncIterator[Story]:
     """A reader who has just started the server, in an empty folder."""
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running(folder, "--dev"))
+        server = await stack.enter_async_context(running(folder, "--dev", seconds=MOST_SECONDS))
         variables = {"AQ": server.url, "AQ_API_KEY": server.key}
         yield Story(folder=folder, server=server, stack=stack, variables=variables)
 

@@ -13,6 +13,7 @@ from tests.docs.stories import prints, resembles, story
 
 _API: Final = "tests/test_docs.py::test_every_curl_line_of_the_api_pages"
 ELSEWHERE: Final = {
+    "docs/cli.md": "tests/cli/test_docs.py::test_every_command_line_of_the_page_does_what_it_says",
     "docs/benchmarks.md": "tests/bench/test_harness.py::test_the_scenario_of_the_docs_runs",
     "docs/clients.md": "tests/client/test_docs.py::test_every_block_runs",
     "README.md": "tests/test_docs.py::test_readme_create_block",

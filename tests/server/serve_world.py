@@ -72,9 +72,9 @@ class Process(Serving):
 
 @asynccontextmanager
 async def running(
-    folder: Path, *args: str, command: Sequence[str] = SERVE, **env: str
+    folder: Path, *args: str, command: Sequence[str] = SERVE, seconds: float = 20, **env: str
 ) -> AsyncIterator[Process]:
-    """``aq serve`` on a free port, ready; ended by SIGTERM if the test has not ended it."""
+    """``aq serve`` on a free port, ready, for so long; ended by SIGTERM if the test has not ended it."""
     command = [*command, *args]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AQ_")}
     started = await trio.lowlevel.open_process(
@@ -87,7 +87,7 @@ async def running(
         async with started.stdout, started.stderr, trio.open_nursery() as nursery:
             nursery.start_soon(process.pump, started.stdout, "said")
             nursery.start_soon(process.pump, started.stderr, "logged")
-            with trio.fail_after(20):
+            with trio.fail_after(seconds):
                 await process.until_said("ready on")
                 yield process
                 if started.returncode is None:
