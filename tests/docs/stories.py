@@ -31,7 +31,7 @@ from attrs import define, field
 from aq.cli.serve import serve
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.curl import Command, remembered
-from tests.server.serve_world import Process, running
+from tests.server.serve_world import SERVE, Process, lasting
 
 MOST_SECONDS: Final = 80
 """For a whole page, on a machine that is busy."""
@@ -161,7 +161,7 @@ class Story:
     async def run_beside(self, text: str) -> None:
         command = self.command(text.strip())
         self.beside = await self.stack.enter_async_context(
-            running(self.folder, command=command, seconds=MOST_SECONDS, **self.environment)
+            lasting(MOST_SECONDS, self.folder, command, self.environment)
         )
 
     async def tell_all(self, page: Path) -> None:
@@ -178,7 +178,7 @@ class Story:
 async def story(folder: Path) -> AsyncIterator[Story]:
     """A reader who has just started the server, in an empty folder."""
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running(folder, "--dev", seconds=MOST_SECONDS))
+        server = await stack.enter_async_context(lasting(MOST_SECONDS, folder, [*SERVE, "--dev"], {}))
         variables = {"AQ": server.url, "AQ_API_KEY": server.key}
         yield Story(folder=folder, server=server, stack=stack, variables=variables)
 

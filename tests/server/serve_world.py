@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -72,10 +72,18 @@ class Process(Serving):
 
 @asynccontextmanager
 async def running(
-    folder: Path, *args: str, command: Sequence[str] = SERVE, seconds: float = 20, **env: str
+    folder: Path, *args: str, command: Sequence[str] = SERVE, **env: str
 ) -> AsyncIterator[Process]:
-    """``aq serve`` on a free port, ready, for so long; ended by SIGTERM if the test has not ended it."""
-    command = [*command, *args]
+    """``aq serve`` on a free port, ready; ended by SIGTERM if the test has not ended it."""
+    async with lasting(20, folder, [*command, *args], env) as process:
+        yield process
+
+
+@asynccontextmanager
+async def lasting(
+    seconds: float, folder: Path, command: Sequence[str], env: Mapping[str, str]
+) -> AsyncIterator[Process]:
+    """Any server, ready once it says "ready on", for so many seconds at most."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AQ_")}
     started = await trio.lowlevel.open_process(
         command, cwd=folder, env={**clean, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
