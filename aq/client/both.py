@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 import msgspec
 from attrs import frozen
 
-from aq.client.call import Call, nothing, reads
+from aq.client.call import NO_TRACE, Call, Trace, nothing, reads
 from aq.client.core import Core, Flow
 from aq.client.drivers import Async, Sync
 from aq.client.fields import path
@@ -41,7 +41,7 @@ class Resource(Generic[D]):
         *segments: str,
         body: bytes | None = None,
         key: str | None = None,
-        traceparent: str | None = None,
+        trace: Trace = NO_TRACE,
         repeatable: bool = True,
     ) -> Flow[K]:
         call = Call(
@@ -50,7 +50,7 @@ class Resource(Generic[D]):
             read=reads(kind),
             body=body,
             key=key,
-            traceparent=traceparent,
+            trace=trace,
             repeatable=repeatable,
         )
         return self._core.do(call)

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from attrs import frozen
@@ -36,6 +36,11 @@ class Reply:
     body: bytes
 
 
+Trace: TypeAlias = tuple[str | None, str | None]
+"""``traceparent`` and ``tracestate`` (W3C Trace Context)."""
+NO_TRACE: Final[Trace] = (None, None)
+
+
 @frozen(kw_only=True)
 class Call(Generic[T]):
     """What is asked for, and how its reply is read.
@@ -50,7 +55,7 @@ class Call(Generic[T]):
     read: Callable[[Reply], T]
     body: bytes | None = None
     key: str | None = None
-    traceparent: str | None = None
+    trace: Trace = NO_TRACE
     repeatable: bool = True
     gone_is_done: bool = False
     holds: float = 0

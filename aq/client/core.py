@@ -127,16 +127,22 @@ class Core:
         raise AssertionError("tries have no end")
 
     def request(self, call: Call[Any]) -> Request:
-        headers = {"Accept": "application/json", "User-Agent": f"asyncqueue-python/{__version__}"}
-        if self.api_key is not None:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        if call.body is not None:
-            headers["Content-Type"] = "application/json"
-        if call.key is not None:
-            headers["Idempotency-Key"] = call.key
-        if call.traceparent is not None:
-            headers["traceparent"] = call.traceparent
-        return Request(call.method, self.base_url + call.path, headers, call.body)
+        """Raises ValueError for what cannot be a header."""
+        traceparent, tracestate = call.trace
+        headers = {
+            "Accept": "application/json",
+            "User-Agent": f"asyncqueue-python/{__version__}",
+            "Authorization": None if self.api_key is None else f"Bearer {self.api_key}",
+            "Content-Type": None if call.body is None else "application/json",
+            "Idempotency-Key": call.key,
+            "traceparent": traceparent,
+            "tracestate": tracestate,
+        }
+        given = {name: value for name, value in headers.items() if value is not None}
+        for name, value in given.items():
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"{name} must be printable ASCII")
+        return Request(call.method, self.base_url + call.path, given, call.body)
 
     def backoff(self, tries: int) -> float:
         """Seconds to wait after so many tries: full jitter, so that many clients do not come back as one."""

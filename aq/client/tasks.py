@@ -98,14 +98,16 @@ class Tasks(Resource[D]):
     """``client.tasks``."""
 
     @method
-    def create(self, *, traceparent: str | None = None, **task: Unpack[TaskFields]) -> Flow[Task]:
+    def create(
+        self, *, traceparent: str | None = None, tracestate: str | None = None, **task: Unpack[TaskFields]
+    ) -> Flow[Task]:
         """Have a webhook called: it is on disk when this returns.
 
         Asked again with the same ``idempotency_key`` it is the same task; without one each call makes a new
-        one, however often it has to be sent.
+        one, however often it has to be sent. ``traceparent`` and ``tracestate`` are passed on to the webhook.
         """
         key = None if task.get("idempotency_key") is not None else new_key()
-        return self._post(Task, "tasks", body=encode(task), key=key, traceparent=traceparent)
+        return self._post(Task, "tasks", body=encode(task), key=key, trace=(traceparent, tracestate))
 
     @method
     def create_batch(
@@ -114,10 +116,13 @@ class Tasks(Resource[D]):
         *,
         idempotency_key: str | None = None,
         traceparent: str | None = None,
+        tracestate: str | None = None,
     ) -> Flow[tuple[Task, ...]]:
         """Up to 1,000 tasks of any queues, all or none; answered in the order given."""
         body, key = encode_all("tasks", tasks), idempotency_key or new_key()
-        made = yield from self._post(_Made, "tasks", "batch", body=body, key=key, traceparent=traceparent)
+        made = yield from self._post(
+            _Made, "tasks", "batch", body=body, key=key, trace=(traceparent, tracestate)
+        )
         return made.tasks
 
     @method

@@ -40,7 +40,7 @@ def test_every_field_of_the_api_is_known_by_its_name(ours: Any, theirs: Any) -> 
 
 def test_help_shows_every_field() -> None:
     create = inspect.signature(Client("http://a").tasks.create).parameters
-    assert set(create) == {"traceparent", *rules_of(NewTask)}
+    assert set(create) == {"traceparent", "tracestate", *rules_of(NewTask)}
     assert {name for name, it in create.items() if it.default is it.empty} == {"queue", "webhook_url"}
     shown = inspect.signature(AsyncClient("http://a").queues.retry)
     assert shown.return_annotation == "int"

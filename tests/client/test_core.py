@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -200,3 +201,41 @@ def test_the_key_is_in_no_repr() -> None:
     assert world.sent[0].headers["Authorization"] == "Bearer aq_live_secret"
     for thing in (world.core(), world.sent[0], world.tasks()):
         assert "secret" not in repr(thing)
+
+
+def test_what_belongs_to_a_trace_is_passed_on() -> None:
+    world = World.of(reply(), reply(body={"tasks": [TASK]}))
+    parent = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+    world.tasks().create(**NEW, traceparent=parent, tracestate="x=1")
+    world.tasks().create_batch([NEW], traceparent=parent, tracestate="x=1")
+    for request in world.sent:
+        assert (request.headers["traceparent"], request.headers["tracestate"]) == (parent, "x=1")
+
+
+@pytest.mark.parametrize("value", ["a\r\nx: y", "é", "a\0"])
+def test_what_cannot_be_a_header_is_not_sent(value: str) -> None:
+    world = World.of()
+    with pytest.raises(ValueError, match="must be printable ASCII"):
+        world.tasks().retry("task_1", idempotency_key=value)
+    with pytest.raises(ValueError, match="must be printable ASCII"):
+        world.tasks().create(**NEW, traceparent=value)
+    assert world.sent == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"payload": {"n": float("nan")}},
+        {"payload": b"[1]"},
+        {"payload": b"{"},
+        {"payload": b'{"a":1}, "priority": 9'},
+        {"payload": {"n": "\ud800"}},
+        {"run_at": datetime(2026, 1, 31)},  # noqa: DTZ001 - the zone is missing on purpose
+        {"priority": float("inf")},
+    ],
+)
+def test_what_has_no_json_is_not_sent(field: Any) -> None:
+    world = World.of()
+    with pytest.raises(ValueError, match=r"."):
+        world.tasks().create(**{**NEW, **field})
+    assert world.sent == []
