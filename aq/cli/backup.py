@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from aq.cli.ends import Failure
-from aq.cli.output import json_option, print_json, say, storage_option
+from aq.cli.output import json_option, print_json, storage_option, tell_progress
 
 if TYPE_CHECKING:
     from aq.storage.sqlite.backup import Backup
@@ -36,7 +36,7 @@ def backup(file: str, storage: str, force: bool, as_json: bool) -> None:
     from aq.errors import AsyncQueueError, ValidationError
     from aq.storage import backup_of
 
-    say(f"copying {storage} …")
+    tell_progress(f"copying {storage} …", as_json)
     try:
         size = _run(backup_of(storage, file, replace=force))
     except ValidationError as error:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from aq.cli.ends import Failure
-from aq.cli.output import json_option, print_json, say, storage_option
+from aq.cli.output import json_option, print_json, storage_option, tell_progress
 
 
 @click.command()
@@ -32,7 +32,7 @@ def doctor(storage: str, as_json: bool) -> None:
     path = path_of(storage)
     if path is not None and not os.path.exists(path):
         raise Failure(f"there is no store at {path}")
-    say(f"checking {storage} …")
+    tell_progress(f"checking {storage} …", as_json)
     try:
         problems = trio.run(_examine, storage)
     except AsyncQueueError as error:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from aq.cli.ends import Code
-from aq.cli.output import print_results, say
+from aq.cli.ends import Code, Failure
+from aq.cli.output import print_results, tell_progress
 from aq.cli.values import relative, span
 from aq.texts import one_line
 
@@ -38,23 +38,34 @@ def follow(client: Client, task: Task, timeout: float | None, tell: Callable[[At
             time.sleep(_AGAIN_SECONDS)  # a service that is ending holds no answer back
 
 
-def wait_for(client: Client, task: Task, timeout: float | None, as_json: bool) -> Code:
-    """Follow a task and print how it ended; the exit code for that."""
-    tell = say if as_json else click.echo
+def wait_for(client: Client, task: Task, timeout: float | None, as_json: bool) -> None:
+    """Follow a task and print how it ended. Raises Failure, UNSUCCESSFUL, for one that is not completed."""
+
+    def tell(text: str) -> None:
+        if as_json:
+            tell_progress(text, as_json)
+        else:
+            click.echo(text)
+
     tell(one_line(f"{task.id}  {task.queue}  {task.status}"))
     task = follow(client, task, timeout, lambda attempt, task: tell(attempt_line(attempt, task)))
     if as_json:
         print_results(task)
     if task.status == "completed":
         tell(f"completed after {_attempts(task)} in {_took(task)}")
-        return Code.DONE
-    if task.status == "failed":
-        tell(one_line(f"failed: {task.failure_reason}, {task.error_type}, after {_attempts(task)}"))
-        say(f"Once its cause is mended: aq tasks retry {task.id}")
+    elif task.status == "failed":
+        raise Failure(
+            one_line(f"{task.id} failed: {task.failure_reason}, {task.error_type}, after {_attempts(task)}"),
+            Code.UNSUCCESSFUL,
+            hint=f"Once its cause is mended: aq tasks retry {task.id}",
+        )
     else:
-        tell(f"still {task.status}; due {relative(task.due_at)}" if task.due_at else f"still {task.status}")
-        say(f"To see what it waits for: aq tasks explain {task.id}")
-    return Code.UNSUCCESSFUL
+        due = "" if task.due_at is None else f", due {relative(task.due_at)}"
+        raise Failure(
+            f"{task.id} is still {task.status}{due}",
+            Code.UNSUCCESSFUL,
+            hint=f"To see what it waits for: aq tasks explain {task.id}",
+        )
 
 
 def attempt_line(attempt: Attempt, task: Task) -> str:

@@ -93,3 +93,5 @@ def revoke(client: Client, as_json: bool, *, id: str, yes: bool) -> None:  # noq
     client.keys.revoke(id)
     if as_json:
         print_json({"revoked": id})
+    else:
+        click.echo(f"revoked {id}")

@@ -35,6 +35,12 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def tell_progress(text: str, as_json: bool) -> None:
+    """How far it is: on stderr, which with ``--json`` and without a terminal is for one error only."""
+    if not as_json or sys.stderr.isatty():
+        say(text)
+
+
 def print_json(value: Any) -> None:
     """One document on stdout, for a program or a person."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))

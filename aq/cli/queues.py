@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from aq.cli.output import confirm, print_fields, print_json, print_results, print_table, say, yes_option
+from aq.cli.output import confirm, print_fields, print_json, print_results, print_table, yes_option
 from aq.cli.service import remote
 from aq.cli.values import Duration, Moment, OrNone, Rate, given, local, span
 
@@ -192,6 +192,8 @@ def delete(client: Client, as_json: bool, *, name: str, yes: bool) -> None:
     client.queues.delete(name)
     if as_json:
         print_json({"deleted": name})
+    else:
+        click.echo(f"deleted {name}")
 
 
 @queues.command("pause")
@@ -273,4 +275,4 @@ def _counted(count: int, what: str, as_json: bool) -> None:
     if as_json:
         print_json({"count": count})
     else:
-        say(f"{count:,} tasks {what}")
+        click.echo(f"{count:,} tasks {what}")

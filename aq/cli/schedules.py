@@ -167,6 +167,8 @@ def delete(client: Client, as_json: bool, *, id: str, yes: bool) -> None:  # noq
     client.schedules.delete(id)
     if as_json:
         print_json({"deleted": id})
+    else:
+        click.echo(f"deleted {id}")
 
 
 @schedules.command("pause")

@@ -65,9 +65,7 @@ def task_fields(options: dict[str, Any]) -> dict[str, Any]:
 @click.option("--wait", is_flag=True, help="Until it has ended; exit code 5 where it failed.")
 @click.option("--wait-timeout", type=Duration(), help="How long, at most; exit code 5 then.")
 @remote
-def send(
-    client: Client, as_json: bool, *, wait: bool, wait_timeout: float | None, **options: Any
-) -> int | None:
+def send(client: Client, as_json: bool, *, wait: bool, wait_timeout: float | None, **options: Any) -> None:
     """Have a webhook called: a task for URL.
 
     \b
@@ -78,12 +76,11 @@ def send(
     """
     task = client.tasks.create(**task_fields(options))
     if wait or wait_timeout is not None:
-        return wait_for(client, task, wait_timeout, as_json)
-    if as_json:
+        wait_for(client, task, wait_timeout, as_json)
+    elif as_json:
         print_results(task)
     else:
         click.echo(task_line(task))
-    return None
 
 
 def task_line(task: Task) -> str:

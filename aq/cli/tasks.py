@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from aq.cli.follow import attempt_line, follow, wait_for
-from aq.cli.output import confirm, print_fields, print_results, print_table, say, yes_option
+from aq.cli.output import confirm, print_fields, print_results, print_table, say, tell_progress, yes_option
 from aq.cli.send import task_line
 from aq.cli.service import remote
 from aq.cli.values import Duration, Moment, Text, given, local, relative
@@ -55,7 +55,7 @@ def create(client: Client, as_json: bool, *, file: bytes) -> None:
     while batch := list(islice(rest, BATCH)):
         made += client.tasks.create_batch(batch)
         if len(documents) > BATCH:
-            say(f"{len(made):,} of {len(documents):,} created")
+            tell_progress(f"{len(made):,} of {len(documents):,} created", as_json)
     if as_json:
         print_results(made)
     else:
@@ -170,7 +170,7 @@ def get(client: Client, as_json: bool, *, id: str) -> None:  # noqa: A002 - as t
 @click.argument("id")
 @click.option("--timeout", type=Duration(), help="At most so long.  [default: for ever]")
 @remote
-def wait(client: Client, as_json: bool, *, id: str, timeout: float | None) -> int:  # noqa: A002
+def wait(client: Client, as_json: bool, *, id: str, timeout: float | None) -> None:  # noqa: A002
     """Wait until a task has ended.
 
     Exit code 0: completed. 5: it failed, or the time ran out.
@@ -179,7 +179,7 @@ def wait(client: Client, as_json: bool, *, id: str, timeout: float | None) -> in
     At most a minute:
       aq tasks wait task_01JDE3G5P00007CMS8H5KDRDQG --timeout 1m
     """
-    return wait_for(client, client.tasks.get(id), timeout, as_json)
+    wait_for(client, client.tasks.get(id), timeout, as_json)
 
 
 @tasks.command("watch")
@@ -241,6 +241,8 @@ def delete(client: Client, as_json: bool, *, ids: Sequence[str], yes: bool) -> N
         client.tasks.delete(task.id)
     if as_json:
         print_results({"deleted": list(ids)})
+    else:
+        click.echo("\n".join(f"deleted {task.id}" for task in found))
 
 
 @tasks.command("explain")

@@ -52,5 +52,5 @@ async def test_what_is_there_is_replaced_with_force_only(tmp_path: Path) -> None
 def test_what_cannot_be_copied(tmp_path: Path) -> None:
     assert process("backup", "x", "--storage", "memory:", folder=tmp_path).code == 2
     ended = process("backup", "x", "--json", folder=tmp_path)
-    assert ended.code == 1
-    assert "there is no store" in ended.err.splitlines()[-1]
+    assert (ended.code, ended.out) == (1, "")
+    assert "there is no store" in ended.error["error"]

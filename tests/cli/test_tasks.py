@@ -68,10 +68,15 @@ def test_send_waits_and_tells_each_attempt(call: Command, hook: str) -> None:
 def test_a_task_that_failed_is_exit_code_5_and_its_retry_is_shown(call: Command, hook: str) -> None:
     ended = call("send", f"{hook}?status=500", "--max-retries", "0", "--wait")
     assert ended.code == 5
-    assert "failed: exhausted, http_5xx, after 1 attempt" in ended.out
+    assert "attempt 1  500" in ended.out
+    assert "failed: exhausted, http_5xx, after 1 attempt" in ended.err
     assert "aq tasks retry task_" in ended.err
     ended = call("send", f"{hook}?status=500", "--max-retries", "0", "--wait", "--json")
     assert (ended.code, ended.json["status"], len(ended.json["attempts"])) == (5, "failed", 1)
+    assert (ended.error["exit_code"], ended.error["hint"]) == (
+        5,
+        f"Once its cause is mended: aq tasks retry {ended.json['id']}",
+    )
 
 
 def test_a_wait_that_runs_out_is_exit_code_5(call: Command, hook: str) -> None:
@@ -128,8 +133,8 @@ def test_tasks_are_created_from_an_object_a_list_or_lines(call: Command, hook: s
 
 def test_more_tasks_than_a_batch_holds_are_created_with_progress(call: Command, hook: str) -> None:
     lines = "\n".join([json.dumps({"queue": "many", "webhook_url": hook, "delay": 3_600})] * 1_500)
-    ended = call("tasks", "create", "-", "--json", given=lines)
-    assert len(ended.json) == 1_500
+    ended = call("tasks", "create", "-", given=lines)
+    assert len(ended.out.splitlines()) == 1_500
     assert ended.err == "1,000 of 1,500 created\n1,500 of 1,500 created\n"
 
 
