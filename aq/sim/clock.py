@@ -22,14 +22,32 @@ EPOCH: Final = 1_790_000_000
 T = TypeVar("T")
 
 
+_stepped: Final = trio.lowlevel.RunVar[float]("aq.sim: by how many seconds the wall clock was set", default=0)
+_ahead: Final = trio.lowlevel.RunVar[Instant]("aq.sim: service clock ahead of virtual time", default=0)
+
+
 def now() -> Instant:
-    """The instant in the simulated world."""
-    return EPOCH * SECOND + round(trio.current_time() * SECOND)
+    """The instant on the service clock, as it must be: see `begin`."""
+    return _unstepped() + _ahead.get()
 
 
 def wall() -> float:
     """The wall clock of the simulated world, in Unix seconds."""
-    return EPOCH + trio.current_time()
+    return EPOCH + trio.current_time() + _stepped.get()
+
+
+def step(seconds: float) -> None:
+    """The wall clock is set, so many seconds forward or back; virtual time goes on as before."""
+    _stepped.set(_stepped.get() + seconds)
+
+
+def begin(floor: Instant) -> None:
+    """A service starts: its clock begins at the wall clock, not below ``floor``, and is never set later."""
+    _ahead.set(max(round(_stepped.get() * SECOND), floor - _unstepped()))
+
+
+def _unstepped() -> Instant:
+    return EPOCH * SECOND + round(trio.current_time() * SECOND)
 
 
 def run(seed: int, main: Callable[[], Awaitable[T]], *, at_rest: Callable[[], None] = lambda: None) -> T:

@@ -101,6 +101,11 @@ class Ledger:
         """By ordering key: when anything changed among its tasks."""
         self._policies: dict[QueueKey, list[_Since]] = {}
 
+    def clock_begins(self, now: Instant) -> None:
+        """The service clock begins anew: at what is on disk, perhaps lower than it was when it ended."""
+        for ask in self.requests.values():
+            ask.asked_at = min(ask.asked_at, now)
+
     # -- rows -----------------------------------------------------------------------------------------------
     def put(self, task: Task, now: Instant, life: int) -> Row:
         """The task is on disk like this."""

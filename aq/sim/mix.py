@@ -23,6 +23,7 @@ OPERATIONS: Final = (
     *("batch", "repeat", "delete", "retry", "retry all", "purge", "pause", "resume", "configure", "drop"),
     *("wait", "get", "list", "explain", "schedule", "run", "unschedule"),
 )
+_OF_SCHEDULES: Final = ("schedule", "run", "unschedule")
 STEPS: Final = ("commit", "committed", "read", "arrived", "left")
 """What a crash may come with; the life of the engine counts them. See `_cut_at_an_answer` too."""
 
@@ -74,6 +75,8 @@ class Mix:
     """Chance that a task is for the sandbox."""
     changing: Sequence[str] = field(default=())
     """The fields of a policy that are changed on the way."""
+    steps: Sequence[tuple[float, float]] = ()
+    """When the wall clock is set, in seconds from the beginning, and by how much."""
 
 
 def mixed(random: Random) -> Mix:
@@ -103,7 +106,9 @@ def mixed(random: Random) -> Mix:
     )
     if random.random() < 0.1:
         mix = _crowded(mix)
-    return _cut_at_an_answer(mix, random) if random.random() < 0.2 else mix
+    if random.random() < 0.2:
+        mix = _cut_at_an_answer(mix, random)
+    return _stepped(mix, random, spans) if random.random() < 0.15 else mix
 
 
 CHANGES: Final[Mapping[str, Sequence[Any]]] = {
@@ -151,6 +156,15 @@ def _cut_at_an_answer(mix: Mix, random: Random) -> Mix:
         for life in mix.lives
     ]
     return evolve(mix, lives=lives, operations={**mix.operations, "delete": 1, "purge": 1})
+
+
+def _stepped(mix: Mix, random: Random, spans: float) -> Mix:
+    """The wall clock is set on the way. Without schedules, whose slots are instants of the wall clock."""
+    steps = [
+        (random.uniform(0, spans), random.choice((-3_600, 3_600))) for _ in range(random.choice((1, 2, 4)))
+    ]
+    operations = {name: often for name, often in mix.operations.items() if name not in _OF_SCHEDULES}
+    return evolve(mix, steps=steps, operations=operations)
 
 
 def _lives(random: Random) -> list[Life]:

@@ -67,9 +67,14 @@ class Observer:
     def opening(self) -> None:
         """Another life of the engine begins."""
         self.life += 1
+        self.restarts.opening(self.life)
+        self.clock_begins()
+
+    def clock_begins(self) -> None:
+        """The service clock of this life begins, perhaps elsewhere than the last one ended."""
         self.starts.opening(self.life, current())
         self.ends.opening(self.life, current())
-        self.restarts.opening(self.life)
+        self.ledger.clock_begins(current())
 
     # -- commits --------------------------------------------------------------------------------------------
     def committed(self, units: Sequence[Unit], answers: Sequence[Answer]) -> None:

@@ -15,8 +15,8 @@ import trio
 from aq.delivery.signing import Secret
 from aq.errors import AsyncQueueError, StorageError, StorageUnavailableError
 from aq.opening import open_engine
+from aq.sim import clock
 from aq.sim.clients import Clients
-from aq.sim.clock import now, wall
 from aq.sim.disk import Disk, DiskFactory
 from aq.sim.endpoints import QUICK, TEMPERAMENTS
 from aq.sim.mix import Life, Mix
@@ -24,6 +24,7 @@ from aq.sim.network import Arrival, SimulatedNetwork
 from aq.sim.observer import Observer
 from aq.sim.restarts import Survey
 from aq.sim.trace import Trace
+from aq.sim.wall import Wall
 from aq.sim.watch import Watched
 from aq.sim.workload import Workload
 from aq.storage.answers import TaskFilter
@@ -65,15 +66,19 @@ class World:
         self._crashed = False
         self._open = False
         self._closing = False
-        self._began_failing_at: float | None = None
+        self._wall = Wall(mix.steps, trace, self.observer.clock_begins)
 
     async def run(self) -> None:
         """Lives with faults; then one without, in which everything ends."""
         for host, kind in self.mix.hosts.items():
             self._network.endpoints[host] = TEMPERAMENTS[kind](self._random)
-        for number, life in enumerate(self.mix.lives):
-            await self._live(life, partial(self._busy, first=number == 0))
-            await trio.sleep(life.down)
+        async with trio.open_nursery() as nursery:
+            if self.mix.steps:
+                nursery.start_soon(self._wall.run)
+            for number, life in enumerate(self.mix.lives):
+                await self._live(life, partial(self._busy, first=number == 0))
+                await trio.sleep(life.down)
+            nursery.cancel_scope.cancel()
         self._disk.heal()
         for host in self.mix.hosts:
             self._network.endpoints[host] = QUICK(self._random)
@@ -127,10 +132,10 @@ class World:
                 grace=self.mix.grace,
                 sizes=self.mix.sizes,
                 random=Random(self._seed * 8 + 3 + self.observer.life * 1_000_003),  # noqa: S311
-                wall=wall,
+                wall=self._wall,
             ) as engine:
                 self._open = True
-                self.observer.starts.up_at = now()
+                self.observer.starts.up_at = clock.now()
                 self.trace.say("open")
                 self._workload.enter(engine, nursery, watched)
                 await clients()
@@ -207,6 +212,7 @@ class World:
             try:
                 found = await self._all_of(storage)
                 wrong = await storage.audit()
+                await self._wall.look(storage)
             except StorageUnavailableError:
                 await trio.sleep(0.1)
             else:

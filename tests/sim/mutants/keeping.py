@@ -114,6 +114,15 @@ def from_nothing(mint: Any) -> Any:
     return lambda self, random_bits, floor=0: mint(self, random_bits)
 
 
+# -- time ---------------------------------------------------------------------------------------------------
+def by_the_wall(now: Any) -> Any:
+    return lambda self: max(now(self), from_seconds(self._wall()))
+
+
+def from_the_wall(begin: Any) -> Any:
+    return lambda self, *, wall, floor=0: begin(self, wall=wall)
+
+
 # -- deletion, retention ------------------------------------------------------------------------------------
 def answered_and_not_done(remove: Any) -> Any:
     return lambda self, message: message.reply.set(None)
@@ -289,6 +298,20 @@ KEEPING: Final = [
         where="aq.ids:IdMinter.__init__",
         fault=from_nothing,
         promises=("ids rise", "no start after a purge"),
+    ),
+    Mutant(
+        name="time by the wall",
+        slip="when the wall clock is set forward, what is due follows it",
+        where="aq.clock:ServiceClock.now",
+        fault=by_the_wall,
+        promises=("never early", "late", "as asked", "backoff"),
+    ),
+    Mutant(
+        name="back in time",
+        slip="after a restart time begins at the wall clock, though later instants are on disk",
+        where="aq.clock:ServiceClock.__init__",
+        fault=from_the_wall,
+        promises=("never early", "late", "as asked", "backoff"),
     ),
     Mutant(
         name="deleted, it is said",
