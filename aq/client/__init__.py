@@ -5,6 +5,8 @@ both.py       how a method that is written once is seen by both
 core.py       a call and its retries, as steps that somebody else does (no I/O)
 drivers.py    who does them: by blocking, or on Trio and asyncio
 call.py       one request, and what its reply means
+events.py     what happens, as it happens: sse.py takes the stream apart, channels.py reads it
+webhooks.py   the receiver's side: `verify_webhook`
 fields.py results.py errors.py   what may be given, is answered, can go wrong
 """
 
@@ -27,6 +29,7 @@ from aq.client.errors import (
     ValidationFailed,
     WrongField,
 )
+from aq.client.events import Event
 from aq.client.webhooks import Webhook, sign_webhook, verify_webhook
 
 __all__ = [
@@ -37,6 +40,7 @@ __all__ = [
     "Client",
     "Conflict",
     "ConnectionFailed",
+    "Event",
     "NotEnded",
     "NotFound",
     "PermissionDenied",

@@ -108,7 +108,7 @@ class iterator(Generic[P, B, S, A]):  # noqa: N801 - a decorator, as property is
         other: Callable[[B, Async], A],
     ) -> None:
         self.what, self.sync, self.other = what, sync, other
-        self.face = Face.of(what)
+        self.face = Face.of(what, f"{getattr(sync, '__name__', '')} | {getattr(other, '__name__', '')}")
 
     @overload
     def __get__(self, resource: None, kind: type) -> Self: ...
@@ -143,11 +143,12 @@ class Face:
     signature: inspect.Signature
 
     @classmethod
-    def of(cls, source: Callable[..., Any]) -> Face:
+    def of(cls, source: Callable[..., Any], result: str | None = None) -> Face:
+        """Of a function that returns a flow, or of one whose result is looked at as something else."""
         shown = inspect.signature(source)
         parameters = [one for it in list(shown.parameters.values())[1:] for one in _unpacked(it, source)]
-        result = _inner("Flow", shown.return_annotation)
-        signature = inspect.Signature(parameters, return_annotation=result)
+        returned = result or _inner("Flow", shown.return_annotation)
+        signature = inspect.Signature(parameters, return_annotation=returned)
         return cls(source.__qualname__, source.__doc__, signature)
 
     def put_on(self, made: Any) -> Any:

@@ -122,7 +122,8 @@ class Core:
             if wait is None or self.clock() + wait >= ends_at:
                 raise error
             unsure = unsure or not certain
-            logger.info("%s %s again in %.1f s: %s", call.method, call.path, wait, error)
+            place = call.path.partition("?")[0]  # what a list is filtered by is in no log
+            logger.info("%s %s again in %.1f s: %s", call.method, place, wait, error)
             yield Sleep(wait)
         raise AssertionError("tries have no end")
 

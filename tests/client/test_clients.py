@@ -44,6 +44,7 @@ def test_help_shows_every_field() -> None:
     assert {name for name, it in create.items() if it.default is it.empty} == {"queue", "webhook_url"}
     shown = inspect.signature(AsyncClient("http://a").queues.retry)
     assert shown.return_annotation == "int"
+    assert inspect.signature(Client("http://a").tasks.list).return_annotation == "Pages | AsyncPages"
     assert Client("http://a").tasks.create.__doc__ == AsyncClient("http://a").tasks.create.__doc__
     assert inspect.iscoroutinefunction(AsyncClient("http://a").tasks.create)
 

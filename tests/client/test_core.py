@@ -239,3 +239,10 @@ def test_what_has_no_json_is_not_sent(field: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         world.tasks().create(**{**NEW, **field})
     assert world.sent == []
+
+
+def test_a_retry_is_logged_without_what_was_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    world = World.of(BUSY, reply(body={"tasks": [], "pagination": {"limit": 1, "has_more": False}}))
+    with caplog.at_level("INFO", "aq.client"):
+        world.tasks().list(tag="ada@example.com").page()
+    assert caplog.messages == ["GET /v1/tasks again in 0.5 s: overloaded (HTTP 503)"]

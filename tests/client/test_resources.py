@@ -124,6 +124,7 @@ async def test_a_list_goes_on_over_all_pages(face: Any) -> None:
             assert [task.id for task in await go(rest)] == ids[50:]
             passed = await go(client.tasks.list(queue="q", offset=340).page())
             assert [task.id for task in passed.tasks] == ids[340:]
+            assert [task.id for task in await go(client.tasks.list(queue="q", offset=20))] == ids[20:]
             assert [task.queue for task in await go(client.tasks.list(tag="t"))] == ["other"]
             before = await go(client.tasks.list(created_before=datetime(2020, 1, 1, tzinfo=UTC)))
             assert before == []
