@@ -163,6 +163,8 @@ class QueueSupervisor:
         if len(self._mailbox):
             await trio.lowlevel.checkpoint()
         else:
+            if self._services.committer.full:
+                self._services.committer.when_writable(self.key, self._outbox.wake)
             with trio.CancelScope(deadline=self._wake_at(idle)):
                 return [await self._mailbox.receive()]
         return self._mailbox.take(self._services.sizes.turn)
@@ -244,8 +246,6 @@ class QueueSupervisor:
                 lacking = self._agenda.needs_load(now)
             if self._may_start() and not lacking:  # what was waited for may have taken its time
                 self._attempts.start(now)
-        elif self._services.committer.full:
-            self._services.committer.when_writable(self.key, self._outbox.wake)
         self._arrivals.write()
         await self._outbox.flush()
 

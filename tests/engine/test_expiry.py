@@ -266,3 +266,21 @@ async def test_what_is_purged_does_not_expire_while_it_is_swept(autojump_clock: 
         assert_expired((await engine.get(alive.id)).task)
         assert (await engine.queues.get("q")).counts.failed == 1
     assert receiver.told == []
+
+
+async def test_who_learns_of_the_full_disk_when_looking_for_the_expired_starts_again_after(
+    autojump_clock: object,
+) -> None:
+    storage, receiver = Faulty(MemoryStorage()), Receiver()
+
+    def no_space(units: Any) -> None:
+        if 10 <= trio.current_time() < 20:
+            raise StorageFullError("no space left on the device")
+
+    async with up(storage, receiver) as engine:
+        await ended(engine, await submit(engine, expires_in=10))
+        later = await submit(engine, delay=12)
+        storage.before_commit = no_space
+        await trio.sleep_until(21)
+        await settled()
+        assert (await engine.get(later.id)).task.status is Status.COMPLETED
