@@ -14,10 +14,11 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 import msgspec
 from attrs import frozen
 
-from aq.client.call import NO_TRACE, Call, Trace, nothing, reads
+from aq.client.call import Call, nothing, reads
 from aq.client.core import Core, Flow
 from aq.client.drivers import Async, Sync
 from aq.client.fields import path
+from aq.client.trace import NO_TRACE, Trace
 
 P = ParamSpec("P")
 T = TypeVar("T")

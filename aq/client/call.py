@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from attrs import frozen
@@ -19,6 +19,7 @@ from aq.client.errors import (
     ValidationFailed,
     WrongField,
 )
+from aq.client.trace import NO_TRACE, Trace
 from aq.instants import from_seconds
 from aq.retry_after import seconds_of
 
@@ -34,11 +35,6 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-Trace: TypeAlias = tuple[str | None, str | None]
-"""``traceparent`` and ``tracestate`` (W3C Trace Context)."""
-NO_TRACE: Final[Trace] = (None, None)
 
 
 @frozen(kw_only=True)

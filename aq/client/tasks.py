@@ -16,6 +16,7 @@ from aq.client.drivers import Async, Sync
 from aq.client.errors import NotEnded
 from aq.client.fields import TaskFields, TaskFilter, encode, encode_all, encode_query, path
 from aq.client.results import Explanation, Task, TaskPage
+from aq.client.trace import trace
 
 LONGEST_HOLD: Final = 60.0
 """Seconds for which the service holds an answer back at most."""
@@ -104,10 +105,11 @@ class Tasks(Resource[D]):
         """Have a webhook called: it is on disk when this returns.
 
         Asked again with the same ``idempotency_key`` it is the same task; without one each call makes a new
-        one, however often it has to be sent. ``traceparent`` and ``tracestate`` are passed on to the webhook.
+        one, however often it has to be sent. ``traceparent`` and ``tracestate`` go on to the webhook;
+        they are those of OpenTelemetry's current span unless given.
         """
         key = None if task.get("idempotency_key") is not None else new_key()
-        return self._post(Task, "tasks", body=encode(task), key=key, trace=(traceparent, tracestate))
+        return self._post(Task, "tasks", body=encode(task), key=key, trace=trace(traceparent, tracestate))
 
     @method
     def create_batch(
@@ -121,7 +123,7 @@ class Tasks(Resource[D]):
         """Up to 1,000 tasks of any queues, all or none; answered in the order given."""
         body, key = encode_all("tasks", tasks), idempotency_key or new_key()
         made = yield from self._post(
-            _Made, "tasks", "batch", body=body, key=key, trace=(traceparent, tracestate)
+            _Made, "tasks", "batch", body=body, key=key, trace=trace(traceparent, tracestate)
         )
         return made.tasks
 

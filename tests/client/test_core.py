@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from aq import client as aq_client
 from aq.client.call import Reply
@@ -210,6 +211,17 @@ def test_what_belongs_to_a_trace_is_passed_on() -> None:
     world.tasks().create_batch([NEW], traceparent=parent, tracestate="x=1")
     for request in world.sent:
         assert (request.headers["traceparent"], request.headers["tracestate"]) == (parent, "x=1")
+
+
+def test_the_current_span_is_what_a_task_belongs_to_unless_another_is_given() -> None:
+    world = World.of(*[reply()] * 3)
+    span = NonRecordingSpan(SpanContext(0xA, 0xB, is_remote=False, trace_flags=TraceFlags(1)))
+    with use_span(span):
+        world.tasks().create(**NEW)
+        world.tasks().create(**NEW, traceparent="mine")
+    world.tasks().create(**NEW)
+    told = [request.headers.get("traceparent") for request in world.sent]
+    assert told == [f"00-{0xA:032x}-{0xB:016x}-01", "mine", None]
 
 
 @pytest.mark.parametrize("value", ["a\r\nx: y", "é", "a\0"])
