@@ -60,10 +60,21 @@ class Beside:
     def _in_turn(self, then: Then, **changes: Any) -> None:
         self._record.in_turn(partial(self._record.change, then=then, **changes))
 
-    async def _answer(self, ask: Callable[[Then], None]) -> Answer:
-        """Put something from outside a turn, and wait until it is settled."""
+    async def _answer(
+        self, ask: Callable[[Then], None], heard: Callable[[Applied], object] = lambda answer: None
+    ) -> Answer:
+        """Put something from outside a turn, and wait until it is settled.
+
+        ``heard`` is told of it in the very turn that hears of it, before that turn starts anything.
+        """
         reply = Reply[Answer]()
-        ask(reply.settle)
+
+        def settle(answer: Answer | Exception) -> None:
+            if isinstance(answer, Applied):
+                heard(answer)
+            reply.settle(answer)
+
+        ask(settle)
         self._desk.outbox.wake()
         return await reply.wait()
 

@@ -15,13 +15,13 @@ from attrs import evolve
 from aq import lifecycle
 from aq.actors.arrivals import Arrivals
 from aq.actors.beside import Beside
-from aq.actors.desk import Desk, earliest_expiry
-from aq.actors.messages import Arrived, Clear, Drop, Reply, ReviveAll
+from aq.actors.desk import Desk
+from aq.actors.messages import Clear, Drop, Reply, ReviveAll
 from aq.actors.outbox import Then, answering, not_accepted, out_of_step
 from aq.actors.patience import patiently
 from aq.actors.record import QueueRecord, no_such_queue
 from aq.errors import AsyncQueueError, ConflictError
-from aq.storage.answers import Answer, Applied, Entry, Reason, Refused, TaskFilter
+from aq.storage.answers import Answer, Applied, Reason, TaskFilter
 from aq.storage.changes import Purge, Sweep, Update
 from aq.task import Clearing, Environment, Revival, Status, Task
 
@@ -107,11 +107,8 @@ class Chores(Beside):
         purge = Purge(self._desk.key, _STEP, clearing.through, frozenset(clearing.spared))
         step = partial(self._desk.outbox.put, [purge], insists=True, first=self._swept_away)
         while True:
-            answer = await self._answer(step)
-            if isinstance(answer, Applied) and answer.released:
-                # younger ones, that were behind those in the line of an ordering key
-                self._desk.mailbox.report(Arrived(answer.released))
-            if _count(answer) < _STEP:
+            # younger ones may have been behind those that go, in the line of an ordering key
+            if _count(await self._answer(step, self._desk.released)) < _STEP:
                 break
         await self._answer(partial(self._in_turn, insists=True, clearing=None))
 
@@ -172,14 +169,12 @@ class Chores(Beside):
         def step(then: Then) -> None:  # a sweep would take them with it
             self._between_sweeps(partial(change, then=then, insists=True, revival=revival))
 
-        answer = await self._answer(step)
-        if isinstance(answer, Refused):
-            return False
-        waiting = [Entry.of(task) for task in tasks if task.ordering_key is None]
-        if self._desk.key.environment is not Environment.TEST:
-            arrived = Arrived([*waiting, *answer.released], earliest_expiry(tasks))
-            self._desk.mailbox.report(arrived)
-        return True
+        return isinstance(await self._answer(step, partial(self._wait_again, tasks)), Applied)
+
+    def _wait_again(self, tasks: Sequence[Task], answer: Applied) -> None:
+        for task in tasks:
+            self._desk.await_turn(task)
+        self._desk.released(answer)
 
     def _waiting_again(self, tasks: Sequence[Task], answer: Answer | Exception) -> None:
         if isinstance(answer, Applied):

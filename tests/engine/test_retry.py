@@ -28,6 +28,7 @@ from tests.engine.support import (
     Gate,
     Mortal,
     Receiver,
+    ended,
     meddle,
     settled,
     slow,
@@ -338,3 +339,29 @@ async def test_a_purge_takes_what_was_revived_so_far_and_the_rest_goes_on(autoju
         counts = (await engine.queues.get("q")).counts
     assert purged in (100, 200)
     assert (counts.pending, counts.failed) == (350 - purged, 0)
+
+
+async def test_what_is_retried_in_bulk_goes_first_from_the_moment_in_which_it_is_durable(
+    autojump_clock: object,
+) -> None:
+    """Also where the supervisor hears of that in the turn in which it can start something again."""
+    storage, receiver = Faulty(MemoryStorage()), Receiver(answer=lambda delivery: FAILURE)
+
+    async def slowly() -> None:
+        await trio.sleep(5)
+
+    def slow_to_retry(units: Any) -> Any:
+        return slowly() if any(isinstance(change, Update) for unit in units for change in unit) else None
+
+    async with up(storage, receiver) as engine:
+        await engine.queues.create("q", concurrency=1, max_retries=0)
+        failed = await submit(engine)
+        await ended(engine, failed)
+        await ended(engine, await submit(engine, expires_in=11))
+        await trio.sleep_until(10)
+        later = await submit(engine, delay=2)
+        storage.before_commit = slow_to_retry
+        await engine.queues.retry("q", Retry(limit=1))
+        await trio.sleep_until(30)
+        await settled()
+        assert receiver.ids[2:4] == [failed.id, later.id]
