@@ -45,6 +45,7 @@ class Restarts:
         What was acknowledged is there as it was; of the commit in doubt everything or nothing.
         """
         touched, sweeps = _touched(doubtful)
+        ends = _updated(doubtful)
         for queue in self._ledger.queues.keys() | found.queues.keys():
             self._ledger.put_queue(queue, found.queues.get(queue), current())
         self._ledger.schedules = dict(found.schedules)
@@ -56,6 +57,8 @@ class Restarts:
             if task_id not in touched and not (sweeps and task is None):
                 now = _short(task)
                 self._verdict.broken("durable", f"{task_id} was {_short(before)}, is {now} after a restart")
+            if task is None and row is not None and task_id in ends:  # it ended and went in one commit
+                self._ledger.put(ends[task_id], current(), self._life - 1)
             self._adopt(before, task, found.payloads.get(task_id, b"{}"))
         self.top = self._ledger.top
         self._whole(doubtful, found.tasks.keys())
@@ -115,6 +118,11 @@ def _touched(units: Sequence[Unit]) -> tuple[set[str], bool]:
             else:
                 sweeps = sweeps or hasattr(change, "limit")
     return touched, sweeps
+
+
+def _updated(units: Sequence[Unit]) -> dict[str, Task]:
+    """Each task as the last of its updates in these units leaves it."""
+    return {change.task.id: change.task for unit in units for change in unit if isinstance(change, Update)}
 
 
 def _short(task: Task | None) -> str:
