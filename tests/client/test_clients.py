@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -139,5 +141,34 @@ async def test_other_options_on_the_same_connections(face: Any) -> None:
             assert client._core.max_retries == 2
             await go(patient.close() if isinstance(client, Client) else patient.aclose())
             assert await go(client.tasks.list()) == []
+
+        await face(scenario, server.url, KEY)
+
+
+async def test_many_may_share_a_client(face: Any) -> None:
+    """Threads a `Client`, tasks an `AsyncClient`."""
+    async with service() as server:
+        far = {"webhook_url": "http://127.0.0.1:9/x", "delay": 3600}
+
+        async def scenario(client: Any) -> None:
+            def create(number: int) -> Any:
+                return client.tasks.create(queue="q", payload={"n": number}, **far)
+
+            if isinstance(client, Client):
+                with ThreadPoolExecutor(8) as pool:
+                    made = list(pool.map(create, range(80)))
+            else:
+                made = []
+
+                async def some(first: int) -> None:
+                    for number in range(first, 80, 8):
+                        made.append(await create(number))
+
+                async with anyio.create_task_group() as group:
+                    for first in range(8):
+                        group.start_soon(some, first)
+            listed = await go(client.tasks.list())
+            assert {task.id for task in listed} == {task.id for task in made}
+            assert len(listed) == 80
 
         await face(scenario, server.url, KEY)
