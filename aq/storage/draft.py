@@ -71,23 +71,6 @@ class Draft(Overlay):
         self._removed: list[str] = []
         self._touched: dict[LineName, set[int]] = {}
         """By ordering key: the tasks that this unit changed."""
-        self._rules: Mapping[type, Callable[[Any], Reason | None]] = {
-            Insert: self._insert,
-            Start: self._start,
-            Update: self._update,
-            Record: self._record,
-            Delete: self._delete,
-            PutQueue: self._put_queue,
-            DropQueue: self._drop_queue,
-            Sweep: self._sweep,
-            Purge: self._purge,
-            Claim: self._claim,
-            Forget: self._forget,
-            PutKey: self._put_key,
-            PutSchedule: self._put_schedule,
-            DropSchedule: self._drop_schedule,
-            PutSetting: self._put_setting,
-        }
 
     def answer(self, units: Sequence[Unit]) -> list[Answer]:
         """Apply the units, or refuse them, one by one."""
@@ -155,7 +138,7 @@ class Draft(Overlay):
     def _answer(self, unit: Unit) -> Answer:
         self._log, self._count, self._started, self._removed, self._touched = [], 0, [], [], {}
         for change in unit:
-            reason = self._rules[type(change)](change)
+            reason = _RULES[type(change)](self, change)
             if reason is not None:
                 self._undo()
                 return Refused(reason)
@@ -357,6 +340,26 @@ class Draft(Overlay):
             return Reason.STATE
         self._put(self.queues, change.key, None)
         return None
+
+
+_RULES: Final[Mapping[type, Callable[[Draft, Any], Reason | None]]] = {
+    Insert: Draft._insert,
+    Start: Draft._start,
+    Update: Draft._update,
+    Record: Draft._record,
+    Delete: Draft._delete,
+    PutQueue: Draft._put_queue,
+    DropQueue: Draft._drop_queue,
+    Sweep: Draft._sweep,
+    Purge: Draft._purge,
+    Claim: Draft._claim,
+    Forget: Draft._forget,
+    PutKey: Draft._put_key,
+    PutSchedule: Draft._put_schedule,
+    DropSchedule: Draft._drop_schedule,
+    PutSetting: Draft._put_setting,
+}
+"""Not in a draft: it would hold itself, and all of a commit with it until somebody looks for cycles."""
 
 
 def _contends(head: Head | None) -> bool:
