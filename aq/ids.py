@@ -72,6 +72,14 @@ def sequence_of(task_id: str) -> int | None:
     return sequence if sequence < 1 << 63 else None
 
 
+def just_above(task_id: str) -> str | None:
+    """The lowest id above all of a task's sequence; None for a text that no minter can have made."""
+    sequence = sequence_of(task_id)
+    if sequence is None:
+        return None
+    return task_id.partition("_")[0] + "_" + _base32(sequence + 1) + _base32(0)
+
+
 def _base32(value: int) -> str:
     """13 characters for 65 bits, the highest first."""
     return (

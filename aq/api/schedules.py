@@ -63,7 +63,7 @@ class ScheduleRoutes:
             fields, environment=environment(), idempotency_key=idempotency_key(request.headers)
         )
         location = f"/v1/schedules/{done.value.id}"
-        return views.answer(self._view(done.value), 201, location=location, replayed=done.replayed)
+        return views.answer(view_of(self.engine, done.value), 201, location=location, replayed=done.replayed)
 
     @operation(Tag.SCHEDULES, "List schedules", ok("Schedules", "All that the key may see."))
     async def list(self) -> Response:
@@ -74,14 +74,14 @@ class ScheduleRoutes:
             if number % _STRIDE == 0:
                 await trio.lowlevel.checkpoint()
             if may_see(queue_of(schedule)):
-                shown.append(self._view(schedule, payload=False))
+                shown.append(view_of(self.engine, schedule, payload=False))
         return views.answer({"schedules": shown})
 
     @operation(Tag.SCHEDULES, "Read a schedule", ok("Schedule", "The schedule."))
     async def get(self, schedule_id: str) -> Response:
         """With the next times to come."""
         no_parameters()
-        return views.answer(self._view(await self._visible(schedule_id)))
+        return views.answer(view_of(self.engine, await self._visible(schedule_id)))
 
     @operation(
         Tag.SCHEDULES,
@@ -97,7 +97,10 @@ class ScheduleRoutes:
         schedule = await self._visible(schedule_id)
         _require_queue_of(fields.get("task"))
         return views.answer(
-            self._view(await self.engine.schedules.change(schedule.id, fields, environment=environment()))
+            view_of(
+                self.engine,
+                await self.engine.schedules.change(schedule.id, fields, environment=environment()),
+            )
         )
 
     @operation(Tag.SCHEDULES, "Delete a schedule", NO_CONTENT)
@@ -114,7 +117,7 @@ class ScheduleRoutes:
         await expect_nothing()
         schedule = await self._visible(schedule_id)
         return views.answer(
-            self._view(await self.engine.schedules.pause(schedule.id, environment=environment()))
+            view_of(self.engine, await self.engine.schedules.pause(schedule.id, environment=environment()))
         )
 
     @operation(Tag.SCHEDULES, "Resume a schedule", ok("Schedule", "The schedule as it is now."))
@@ -123,7 +126,7 @@ class ScheduleRoutes:
         await expect_nothing()
         schedule = await self._visible(schedule_id)
         return views.answer(
-            self._view(await self.engine.schedules.resume(schedule.id, environment=environment()))
+            view_of(self.engine, await self.engine.schedules.resume(schedule.id, environment=environment()))
         )
 
     @operation(
@@ -153,21 +156,23 @@ class ScheduleRoutes:
             raise NotFoundError("there is no such schedule")
         return schedule
 
-    def _view(self, schedule: Schedule, *, payload: bool = True) -> dict[str, Any]:
-        return {
-            "id": schedule.id,
-            "cron": schedule.cron,
-            "every": schedule.every,
-            "timezone": schedule.timezone,
-            "task": _task(schedule, payload=payload),
-            "overlap": schedule.overlap,
-            "catch_up": schedule.catch_up,
-            "paused": schedule.paused,
-            "created_at": to_rfc3339(schedule.created_at),
-            "last_run_at": _instant(last_run_at(schedule)),
-            "last_task_id": schedule.last_task_id,
-            "next_runs": [to_rfc3339(slot) for slot in self.engine.schedules.next_runs(schedule)],
-        }
+
+def view_of(engine: Engine, schedule: Schedule, *, payload: bool = True) -> dict[str, Any]:
+    """A schedule's document, with the next times to come."""
+    return {
+        "id": schedule.id,
+        "cron": schedule.cron,
+        "every": schedule.every,
+        "timezone": schedule.timezone,
+        "task": _task(schedule, payload=payload),
+        "overlap": schedule.overlap,
+        "catch_up": schedule.catch_up,
+        "paused": schedule.paused,
+        "created_at": to_rfc3339(schedule.created_at),
+        "last_run_at": _instant(last_run_at(schedule)),
+        "last_task_id": schedule.last_task_id,
+        "next_runs": [to_rfc3339(slot) for slot in engine.schedules.next_runs(schedule)],
+    }
 
 
 def _fields(body: JsonObject) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class TaskRoutes:
     async def list(self) -> Response:
         """Newest first, without payloads and attempts. Pages follow each other by ``cursor``."""
         asked = parameters({**FILTERS, **PAGE})
-        which = _filter(asked)
+        which = filter_of(asked)
         before = None
         if "cursor" in asked:
             if "offset" in asked:
@@ -183,7 +183,7 @@ class TaskRoutes:
         return {key: await self.engine.queues.policy(key) for key in dict.fromkeys(queues)}
 
 
-def _filter(asked: Mapping[str, Any]) -> TaskFilter:
+def filter_of(asked: Mapping[str, Any]) -> TaskFilter:
     """What a list is of: never more than the request's key may see."""
     queues = grant().queues
     if "queue" in asked:

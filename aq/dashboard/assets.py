@@ -16,6 +16,7 @@ NAMES: Final = (
     "favicon.svg",
     "htmx.min.js",
     "plots.js",
+    "tasks.css",
     "uPlot.iife.min.js",
     "uPlot.min.css",
 )

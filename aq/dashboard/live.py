@@ -7,12 +7,14 @@ every two seconds for all streams of an environment together. Tasks are never lo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from math import inf
 from typing import Any, Final
 
 import trio
 from attrs import define, field, frozen
 from quart import Blueprint, Response, request
 
+from aq.actors.feed import FeedEvent, Reader
 from aq.actors.meter import WINDOWS
 from aq.api import stats, views
 from aq.api.auth import grant
@@ -109,27 +111,49 @@ class LiveRoutes:
         )
 
     async def live(self) -> Response:
-        """Once a second what the API's stream says on ``?stats=1``, and how the queues stand."""
+        """Once a second what the API's stream says on ``?stats=1``, and how the queues stand.
+
+        With ``?task=ID`` also ``task``, as soon as something has happened to it.
+        """
         if request.method == "HEAD":
             return Response(b"", headers=STREAM_HEADERS)
         if self._open >= MAX_STREAMS:
             raise OverloadedError(f"{MAX_STREAMS} windows are open; try again later", retry_after=10)
-        response = Response(self._numbers(session(), grant()), headers=STREAM_HEADERS)
+        task = request.args.get("task", _NOBODY)
+        response = Response(self._numbers(session(), grant(), task), headers=STREAM_HEADERS)
         response.timeout = None
         return response
 
-    async def _numbers(self, signed_in: Session, asking: Grant) -> AsyncIterator[bytes]:
+    async def _numbers(self, signed_in: Session, asking: Grant, task: str) -> AsyncIterator[bytes]:
         """Until the browser leaves, the session ends or the service does."""
         self._open += 1
         try:
-            gauge = Gauge(self.engine, asking, None)
+            gauge, due = Gauge(self.engine, asking, None), -inf
+            news, fresh = self._news(asking, task), task != _NOBODY
             while self.sessions.holds(signed_in) and not self.engine.feed.closed:
-                yield told("stats", {**gauge.read(), **await self._standing(asking)})
-                with trio.move_on_at(gauge.due):
-                    await self.engine.feed.read(lambda _: False, about=_NOBODY).wait()
+                if fresh:  # at first too: something may have happened since the page was made
+                    yield told("task", {"task_id": task})
+                if trio.current_time() >= due:
+                    yield told("stats", {**gauge.read(), **await self._standing(asking)})
+                    due = gauge.due
+                with trio.move_on_at(due):
+                    await news.wait()
+                fresh = bool(news.take())
+                if news.over:  # too much happened meanwhile to look at each
+                    news = self._news(asking, task)
             yield told("end", {"detail": "the session or the service has ended"})
         finally:
             self._open -= 1
+
+    def _news(self, asking: Grant, task: str) -> Reader:
+        """What happens to a task from now on, if the key may see it."""
+        environment = asking.environment
+
+        def accepts(event: FeedEvent) -> bool:
+            key = event.queue
+            return event.task_id == task and key.environment is environment and asking.allows_queue(key.name)
+
+        return self.engine.feed.read(accepts, about=task)
 
     async def _standing(self, asking: Grant) -> dict[str, Any]:
         standing = Standing.of(await self.queues.lately(asking))

@@ -16,11 +16,15 @@ from aq.api.limits import RateLimits
 from aq.api.problems import answer_to
 from aq.dashboard.assets import assets
 from aq.dashboard.door import Door
+from aq.dashboard.failures import FailurePages
 from aq.dashboard.keys import KeyPages
 from aq.dashboard.live import LiveRoutes, Queues
 from aq.dashboard.overview import OverviewPages
 from aq.dashboard.queues import QueuePages
+from aq.dashboard.schedules import SchedulePages
 from aq.dashboard.shell import HEADERS, page
+from aq.dashboard.task import TaskPage
+from aq.dashboard.tasks import TaskPages
 from aq.engine import Engine
 from aq.errors import AsyncQueueError, NotFoundError
 from aq.keys import Grant
@@ -46,6 +50,10 @@ class Dashboard:
         LiveRoutes(self.engine, door.sessions, queues).mount(blueprint)
         OverviewPages(self.engine, queues, dev=self.dev).mount(blueprint)
         QueuePages(self.engine, queues).mount(blueprint)
+        TaskPages(self.engine, queues).mount(blueprint)
+        TaskPage(self.engine).mount(blueprint)
+        FailurePages(self.engine).mount(blueprint)
+        SchedulePages(self.engine).mount(blueprint)
         KeyPages(self.engine).mount(blueprint)
         blueprint.add_url_rule("/assets/<digest>/<name>", "asset", _asset, methods=["GET"])
         blueprint.add_url_rule("/favicon.ico", "favicon", _favicon, methods=["GET"])

@@ -49,6 +49,9 @@ class Entry:
 NAV: Final = (
     Entry("overview", "/", "Overview", "o"),
     Entry("queues", "/queues", "Queues", "q"),
+    Entry("tasks", "/tasks", "Tasks", "t"),
+    Entry("failures", "/failures", "Failures", "f"),
+    Entry("schedules", "/schedules", "Schedules", "s"),
     Entry("keys", "/keys", "Keys", "k", Scope.ADMIN),
 )
 _templates: Final = Environment(

@@ -104,7 +104,7 @@ def open_page(browser: Browser, server: Served, watch: Watch) -> Iterator[Open]:
 
 def sign_in(page: Page, key: str) -> None:
     """As a person does it."""
-    page.goto("/")
+    page.goto("/signin")
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("/")

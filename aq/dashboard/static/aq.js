@@ -30,6 +30,7 @@
     if (!body.dataset.live || paused() || document.hidden) return;
     source = new EventSource(body.dataset.live);
     source.addEventListener("stats", (event) => { beat = Date.now(); show("live"); pulse(JSON.parse(event.data)); });
+    source.addEventListener("task", () => body.dispatchEvent(new Event("aq:task")));
     source.onerror = () => {
       if (source && source.readyState === EventSource.CLOSED) {
         close();
