@@ -1,4 +1,4 @@
-"""Requests, attempts and commits leave nothing in cycles: it is freed at once, not when Python looks for it."""
+"""Requests, attempts and commits leave nothing in cycles: it is freed at once, without a collection."""
 
 from __future__ import annotations
 
