@@ -35,7 +35,7 @@ from aq.greeting import Greeting
 from aq.keys import new_key
 from aq.opening import open_engine
 from aq.storage import path_of
-from aq.telemetry.traffic import Traffic
+from aq.telemetry.traffic import Traffic, watch_loop
 from aq.version import __version__
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
@@ -125,7 +125,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                     addresses.append(("Metrics", f"{_url(apart)}/metrics"))
                 with _announced(settings, engine, url, made, addresses) as greeting:
                     say(str(greeting))
-                    await _run(engine, told, settings.grace)
+                    await _run(engine, traffic, told, settings.grace)
 
 
 async def _bind(host: str, port: int) -> Sequence[trio.SocketListener]:
@@ -144,9 +144,10 @@ def _traced(settings: Settings) -> AbstractAsyncContextManager[Tracer | None]:
     return open_exporter(min(settings.grace, _SPAN_SECONDS))
 
 
-async def _run(engine: Engine, told: trio.Event, grace: float) -> None:
+async def _run(engine: Engine, traffic: Traffic, told: trio.Event, grace: float) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch_wall_clock, engine.clock)
+        nursery.start_soon(watch_loop, traffic)
         await told.wait()
         engine.begin_drain()
         logger.info("taking no more work, finishing what runs")

@@ -106,6 +106,7 @@ REFUSALS: Final = _counter(
     "aq_http_refusals", "What never became a request: slow, large, malformed, too much.", "status"
 )
 CONNECTIONS: Final = _gauge("aq_http_connections", "Open connections of clients.")
+LOOP_LAG: Final = _histogram("aq_loop_lag_seconds", "How late the event loop wakes who is due.")
 STREAMS: Final = _gauge("aq_event_streams", "Open event streams.")
 
 CATALOGUE: Final[tuple[Metric, ...]] = tuple(

@@ -36,6 +36,7 @@ def handler(form: str, stream: TextIO) -> logging.Handler:
         render: list[Processor] = [
             structlog.dev.ConsoleRenderer(
                 timestamp_key="ts",
+                sort_keys=False,
                 colors=terminal,
                 exception_formatter=structlog.dev.plain_traceback,  # the others show what variables hold
                 pad_event_to=0,

@@ -145,6 +145,7 @@ def _of_the_server(traffic: Traffic) -> Iterator[Family]:
     yield _numbers(all_of.REQUESTS, answers)
     yield _histograms(all_of.REQUEST_SECONDS, list(traffic.took_us.items()))
     yield _numbers(all_of.REFUSALS, [((str(status),), n) for status, n in traffic.refusals.items()])
+    yield _histograms(all_of.LOOP_LAG, [((), traffic.lag_us)])
     yield _numbers(all_of.CONNECTIONS, [((), traffic.connections)])
     yield _numbers(all_of.STREAMS, [((), len(traffic.streams))])
 

@@ -64,7 +64,11 @@ OTEL = ("--storage", "memory:", "--otel", "--allow", "127.0.0.0/8")
 @pytest.mark.parametrize("answers", [True, False])
 async def test_spans_are_sent_to_a_collector_and_none_holds_up_the_end(tmp_path: Path, answers: bool) -> None:
     async with Collector().open(answers=answers) as collector:
-        environment = {"AQ_API_KEY": KEY, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        environment = {
+            "AQ_API_KEY": KEY,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "3600",  # no end of the exporter's own
+        }
         async with running(tmp_path, *OTEL, **environment) as server, client(server.url) as api:
             task = {"queue": "q", "webhook_url": "http://127.0.0.1:9/", "max_retries": 0}
             made = (await api.post("/v1/tasks", json=task)).json()

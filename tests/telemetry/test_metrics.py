@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from aq.actors.services import Sizes
@@ -16,7 +17,7 @@ from aq.storage.memory import MemoryStorage
 from aq.task import Environment, Queue
 from aq.telemetry.catalogue import CATALOGUE, Kind
 from aq.telemetry.metrics import exposition
-from aq.telemetry.traffic import Traffic
+from aq.telemetry.traffic import WATCH_SECONDS, Traffic, watch_loop
 from tests.engine.storages import Faulty
 from tests.engine.support import (
     BACK,
@@ -352,3 +353,16 @@ async def test_holds_draining_and_the_clock_show(autojump_clock: object) -> None
     assert scrape.value("aq_clock_difference_seconds") == pytest.approx(2.5)
     assert scrape.value("aq_start_time_seconds") == pytest.approx(1_790_000_000)
     assert [it.value("aq_draining") for it in (scrape, draining)] == [0, 1]
+
+
+async def test_a_loop_that_is_late_shows(mock_clock: trio.testing.MockClock) -> None:
+    traffic = Traffic()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_loop, traffic)
+        for seconds in (WATCH_SECONDS, WATCH_SECONDS + 0.25):
+            await settled()
+            mock_clock.jump(seconds)
+        await settled()
+        nursery.cancel_scope.cancel()
+    assert (traffic.lag_us.counts[0], sum(traffic.lag_us.counts)) == (1, 2)
+    assert traffic.lag_us.sum == pytest.approx(250_000)
