@@ -1,4 +1,4 @@
-"""Requests, attempts and commits leave nothing in cycles: it is freed at once, without a collection."""
+"""What requests, attempts and commits made is freed at once, not when Python looks for cycles."""
 
 from __future__ import annotations
 
