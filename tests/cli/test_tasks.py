@@ -119,6 +119,7 @@ def test_what_the_service_refuses_names_every_field_in_json(call: Command, hook:
 
 def test_tasks_are_created_from_an_object_a_list_or_lines(call: Command, hook: str, tmp_path: Path) -> None:
     one = {"queue": "made", "webhook_url": hook, "delay": 3_600, "payload": {"n": 10**30}}
+    exact = json.dumps(one).replace(str(10**30), "1.10")
     (tmp_path / "tasks.jsonl").write_text("\n".join([json.dumps(one)] * 3) + "\n\n")
     for text, count in ((json.dumps(one, indent=2), 1), (json.dumps([one] * 2), 2)):
         assert len(call("tasks", "create", text, "--json").json) == count
@@ -127,6 +128,8 @@ def test_tasks_are_created_from_an_object_a_list_or_lines(call: Command, hook: s
     assert len(ended.out.splitlines()) == 3
     task_id = ended.out.split()[0]
     assert call("tasks", "get", task_id, "--json").json["payload"] == {"n": 10**30}
+    made = call("tasks", "create", exact, "--json").json[0]["id"]
+    assert '"n": 1.10' in call("tasks", "get", made, "--json").out
     for wrong in ("{", "[1]", '{"queue": 1}'):
         assert errors(call("tasks", "create", wrong))[0] == 2
 
