@@ -4,17 +4,20 @@
 
 The scenarios go in turn, run by run, so that a slow moment of the machine hits all of them alike. Results are
 kept in .bench/results/; with --publish also in benchmarks/results/, with plots in docs/benchmarks/.
-Exit code 0: it was measured, whatever came of it; the table says which row falls short.
+Exit code 0: all was measured, and the table says which row falls short; 1: something could not be measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import httpx
 import trio
 from attrs import evolve
 from rich.console import Console
@@ -27,6 +30,9 @@ from benchmarks.results import PAGE, PRIVATE, PUBLISHED, Results, this_machine
 from benchmarks.rows import Judged
 from benchmarks.scenarios import SCENARIOS
 
+FAILURES: Final = (AssertionError, OSError, trio.TooSlowError, httpx.HTTPError, subprocess.CalledProcessError)
+"""What can go wrong with one step alone."""
+
 
 def steps(names: Sequence[str], runs: int) -> list[str]:
     """What is run, in order: all in turn, and what is run once at the end."""
@@ -35,15 +41,22 @@ def steps(names: Sequence[str], runs: int) -> list[str]:
 
 
 async def measure(results: Results, names: Sequence[str], runs: int, sizes: Sizes) -> None:
-    """Results grow with each step, so that what was measured is kept when a later step fails."""
+    """Results grow with each step. A step that fails is named, and the others go on."""
     with progress() as bar:
         todo = steps(names, runs)
         task = bar.add_task("", total=len(todo))
         async with open_sink() as sink:
             for name in todo:
                 bar.update(task, description=name)
-                results.add(name, await SCENARIOS[name].run(Lab(sizes, sink)))
+                try:
+                    results.add(name, await SCENARIOS[name].run(Lab(sizes, sink)))
+                except FAILURES as error:
+                    results.missing[name] = reason(error)
                 bar.advance(task)
+
+
+def reason(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0]
 
 
 def progress() -> Progress:
@@ -65,13 +78,23 @@ def main() -> None:
         sizes = evolve(sizes, backlog=tuple(arguments.backlog))
     results = Results(this_machine(" ".join(["python -m benchmarks", *sys.argv[1:]])))
     try:
-        trio.run(measure, results, arguments.only or list(SCENARIOS), arguments.runs, sizes)
+        run(measure, results, arguments.only or list(SCENARIOS), arguments.runs, sizes)
     finally:
         keep(results, arguments.name)
     lines = report.judged(results)
     report.show(results, lines)
     if arguments.publish:
         publish(results, arguments.name, lines)
+    sys.exit(1 if results.missing else 0)
+
+
+def run(measure: Callable[..., Awaitable[None]], *arguments: object) -> None:
+    """Also when it is interrupted or terminated, all its processes are ended first."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        trio.run(measure, *arguments)
+    except* KeyboardInterrupt:
+        sys.exit("interrupted")
 
 
 def keep(results: Results, name: str, folder: Path = PRIVATE) -> None:

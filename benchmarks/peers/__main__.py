@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
-
-import trio
 
 from aq.bench.programs import open_sink
 from benchmarks import report
-from benchmarks.__main__ import keep, progress, publish
+from benchmarks.__main__ import FAILURES, keep, progress, publish, reason, run
 from benchmarks.lab import Lab, Sizes
 from benchmarks.peers import session
 from benchmarks.peers.install import install
@@ -26,26 +26,29 @@ from benchmarks.results import Results, this_machine
 
 
 async def measure(results: Results, names: list[str], runs: int, amounts: session.Amounts) -> None:
-    """Ours and each peer in turn. A peer that fails in one run is named, and left out from then on."""
-    peers = {peer.name: peer for peer in PEERS if peer.name in names and peer.name not in results.missing}
+    """Ours and each peer in turn. One that fails in a run is named, and left out from then on."""
     async with open_sink() as sink:
+        sessions: dict[str, Callable[[], Awaitable[session.Figures]]] = {
+            "aq": partial(session.of_ours, Lab(Sizes(), sink), amounts),
+            **{
+                peer.name: partial(session.of_peer, peer, sink, amounts)
+                for peer in PEERS
+                if peer.name in names
+            },
+        }
         with progress() as bar:
-            task = bar.add_task("", total=runs * (1 + len(peers)))
+            task = bar.add_task("", total=runs * len(sessions))
             for _ in range(runs):
-                bar.update(task, description="aq")
-                figures = await session.of_ours(Lab(Sizes(), sink), amounts)
-                run = {f"aq_{name}": value for name, value in figures.items()}
-                bar.advance(task)
-                for name in [name for name in peers if name not in results.missing]:
+                found: session.Figures = {}
+                for name, one in sessions.items():
                     bar.update(task, description=name)
-                    try:
-                        figures = await session.of_peer(peers[name], sink, amounts)
-                    except (AssertionError, OSError, trio.TooSlowError) as error:
-                        results.missing[name] = str(error) or type(error).__name__
-                    else:
-                        run |= {f"{name}_{figure}": value for figure, value in figures.items()}
+                    if name not in results.missing:
+                        try:
+                            found |= {f"{name}_{figure}": value for figure, value in (await one()).items()}
+                        except FAILURES as error:
+                            results.missing[name] = reason(error)
                     bar.advance(task)
-                results.add(SCENARIO, run)
+                results.add(SCENARIO, found)
 
 
 def main() -> None:
@@ -60,13 +63,14 @@ def main() -> None:
     amounts = session.QUICK if arguments.quick else session.Amounts()
     names = arguments.only or [peer.name for peer in PEERS]
     try:
-        trio.run(measure, results, names, arguments.runs, amounts)
+        run(measure, results, names, arguments.runs, amounts)
     finally:
         keep(results, "peers")
     lines = report.judged(results)
     report.show(results, lines)
     if arguments.publish:
         publish(results, "peers", lines)
+    sys.exit(1 if results.missing else 0)
 
 
 def _arguments() -> Any:

@@ -59,7 +59,10 @@ async def bunqueue(folder: Path) -> AsyncIterator[str]:
 async def postgres(folder: Path) -> AsyncIterator[str]:
     """PostgreSQL as it comes: fsync and synchronous_commit are on."""
     program = [str(install.VENV / "python"), str(install.PROGRAMS / "postgres.py"), str(folder / "data")]
-    process = await trio.lowlevel.open_process(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with (folder / "broker.log").open("w") as log:
+        process = await trio.lowlevel.open_process(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+        )
     assert process.stdout is not None
     assert process.stdin is not None
     try:
