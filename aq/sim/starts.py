@@ -25,6 +25,8 @@ class Hold:
     """Of a destination that asked for a pause: nothing starts before ``until``, then one at a time."""
 
     until: Instant
+    heard_by: Arrival
+    """The exchange in which it asked for that."""
     known_at: Instant | None = None
     """When the end of the attempt that heard it was on disk; until then other queues may not know."""
     probe: str | None = None
@@ -59,6 +61,8 @@ class Starts:
         self._buckets: dict[QueueKey, Bucket] = {}
         self._blurred: dict[QueueKey, Instant] = {}
         """Since when at the latest the limit of a queue is certain again."""
+        self._refused_at: dict[QueueKey, Instant] = {}
+        """When the latest start in a queue was refused."""
         self.life = 0
         self.opened_at: Instant = 0
         self.up_at: Instant = 0
@@ -69,6 +73,7 @@ class Starts:
         self.holds.clear()
         self._buckets.clear()
         self._blurred.clear()
+        self._refused_at.clear()
         self.life, self.opened_at, self.up_at = life, now, now
 
     def started(self, row: Row, after: Task) -> None:
@@ -97,7 +102,7 @@ class Starts:
         if hold is None:
             return
         asked = row.arrival is not None and wish_of(row.arrival) is not None
-        if asked and hold.known_at is None:
+        if row.arrival is hold.heard_by:
             hold.known_at = current()
         if hold.probe == row.task.id:
             hold.probe = None
@@ -109,17 +114,20 @@ class Starts:
         wish = wish_of(arrival)
         if wish is not None:
             until = current() + min(wish * SECOND, LONGEST_HOLD)
-            hold = self.holds.setdefault(arrival.destination, Hold(until))
+            hold = self.holds.setdefault(arrival.destination, Hold(until, arrival))
             if until > hold.until:
-                hold.until, hold.known_at, hold.blurred = until, None, False
+                hold.until, hold.heard_by, hold.known_at, hold.blurred = until, arrival, None, False
 
     def refused(self, unit: Sequence[Any]) -> None:
-        """A start that was refused has used a token all the same."""
+        """A start that was refused has used a token all the same, and took its place until now."""
         for change in unit:
             key = change.queue if isinstance(change, Start) else None
             if isinstance(change, Insert) and change.task.status is Status.ACTIVE:
                 key = change.task.queue
-            bucket = None if key is None else self._bucket(key, current())
+            if key is None:
+                continue
+            self._refused_at[key] = current()
+            bucket = self._bucket(key, current())
             if bucket is not None:
                 bucket.least -= 1
 
@@ -197,8 +205,14 @@ class Starts:
             and (task.expires_at is None or at < task.expires_at)
             and not self.held(task.destination, at)
             and not self.full(task.queue, task.destination, at - FUZZ)
+            and not self._may_be_taken(task, at)
             and self._has_been_at_its_turn(row, at)
         )
+
+    def _may_be_taken(self, task: Task, at: Instant) -> bool:
+        """Whether a start that was refused later may have had the last place at a destination, or its probe."""
+        caps = self._ledger.values(task.queue, "destination_concurrency", at - FUZZ) - {None}
+        return at <= self._refused_at.get(task.queue, 0) + FUZZ and bool(caps or self.holds)
 
     def _has_been_at_its_turn(self, row: Row, at: Instant) -> bool:
         key = row.task.ordering_key
