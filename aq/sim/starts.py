@@ -210,7 +210,7 @@ class Starts:
         )
 
     def _may_be_taken(self, task: Task, at: Instant) -> bool:
-        """Whether a start that was refused later may have had the last place at a destination, or its probe."""
+        """Whether a start that was refused since may have had the last place there, or was its probe."""
         caps = self._ledger.values(task.queue, "destination_concurrency", at - FUZZ) - {None}
         return at <= self._refused_at.get(task.queue, 0) + FUZZ and bool(caps or self.holds)
 
