@@ -121,13 +121,14 @@ class Starts:
     def refused(self, unit: Sequence[Any]) -> None:
         """A start that was refused has used a token all the same, and took its place until now."""
         for change in unit:
-            key = change.queue if isinstance(change, Start) else None
-            if isinstance(change, Insert) and change.task.status is Status.ACTIVE:
-                key = change.task.queue
-            if key is None:
+            if isinstance(change, Start):
+                key, at = change.queue, change.at
+            elif isinstance(change, Insert) and change.task.started_at is not None:
+                key, at = change.task.queue, change.task.started_at
+            else:
                 continue
             self._refused_at[key] = current()
-            bucket = self._bucket(key, current())
+            bucket = self._bucket(key, at)
             if bucket is not None:
                 bucket.least -= 1
 
