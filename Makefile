@@ -6,7 +6,7 @@ BENCH = --runs $(or $(RUNS),$(if $(QUICK),1,5)) $(if $(QUICK),--quick) $(if $(PU
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test lint check format docs docs-serve bench bench-peers bench-10m kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
+.PHONY: help setup serve test lint check format docs docs-serve screenshots bench bench-peers bench-10m kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ docs: $(STAMP) ## build the documentation into site/
 
 docs-serve: $(STAMP) ## show the documentation on 127.0.0.1:8000, built anew as its pages change
 	@exec $(BIN)/zensical serve
+
+screenshots: $(STAMP) ## every page of the dashboard as PNG files in docs/screenshots/ (needs Chromium, as its tests do)
+	@$(BIN)/python -m tests.dashboard.screenshots
 
 bench: $(STAMP) ## measure every row of the table beside its ceiling (12 minutes; RUNS=5 ONLY=drain QUICK=1 PUBLISH=1)
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -111,7 +111,7 @@ def _ended(status: AttemptStatus) -> Kind:
 
 
 def laid_out(pieces: Sequence[Piece]) -> Sequence[Piece]:
-    """The same with their places. Idle pieces fold, the longest first, while one would fill half of it."""
+    """The same with their places. Beside work idle pieces fold while one would fill half of it."""
     folded: set[int] = set()
     while (longest := _longest_idle(pieces, folded)) is not None:
         folded.add(longest)
@@ -145,7 +145,7 @@ def _folded(seconds: float) -> float:
 def _longest_idle(pieces: Sequence[Piece], folded: set[int]) -> int | None:
     """The place of the piece to fold next."""
     shown = {place: piece for place, piece in enumerate(pieces) if place not in folded}
-    if len(shown) < 2:
+    if all(piece.idle for piece in shown.values()):
         return None
     longest = max(shown, key=lambda place: shown[place].seconds)
     if not shown[longest].idle:

@@ -51,7 +51,7 @@ def play(server: Served, target: Target) -> Scenes:
         callback_url=target.url(200),
         tags=["reminder"],
     )
-    waiting = server.task("exports", target.url(500), max_retries=5, payload={"export": 18})
+    waiting = server.task("exports", target.url(500), max_retries=14, payload={"export": 18})
     for task in (*good, *bad, gone, *refused, retried):
         server.ended(task)
     nightly = server.post(

@@ -15,9 +15,9 @@ from tests.api.test_events_routes import Listener, connected
 from tests.dashboard.world import Browser, open_dashboard, signed_in
 
 
-def watching(api: Api, browser: Browser) -> AbstractAsyncContextManager[Listener]:
+def watching(api: Api, browser: Browser, query: str = "") -> AbstractAsyncContextManager[Listener]:
     cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    return connected(api, "/live", {"Cookie": cookie})
+    return connected(api, "/live", {"Cookie": cookie}, query)
 
 
 async def test_it_says_once_a_second_what_happened_and_how_it_stands(
@@ -55,6 +55,36 @@ async def test_it_has_nothing_of_queues_that_the_key_may_not_see() -> None:
             told = stream.opened.data
             assert (told["due"], told["in_flight"], told["late_queue"]) == (0, 0, None)
             assert told["per_second"]["created"] == 0
+
+
+async def test_it_tells_at_once_what_happens_to_the_task_that_is_looked_at(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with signed_in() as (api, browser):
+        task = await api.engine.submit(NewTask("q", URL, {}, delay=3_600))
+        other = await api.engine.submit(NewTask("q", URL, {}, delay=3_600))
+        async with watching(api, browser, f"task={task.id}") as stream:
+            assert (stream.opened.event, stream.opened.data) == ("task", {"task_id": task.id})
+            assert (await stream.next()).event == "stats"
+            began = trio.current_time()
+            await api.engine.delete(other.id)
+            await api.engine.delete(task.id)
+            assert (await stream.next()).data == {"task_id": task.id}
+            assert trio.current_time() == began
+            assert (await stream.next()).event == "stats"
+
+
+async def test_it_tells_nothing_of_a_task_that_the_key_may_not_see(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_dashboard() as api:
+        task = await api.engine.submit(NewTask("theirs", URL, {}, delay=3_600))
+        _, text = await api.engine.keys.create("some", queues=["mine"])
+        browser = await Browser(api).sign_in(text)
+        async with watching(api, browser, f"task={task.id}") as stream:
+            assert (await stream.next()).event == "stats"
+            await api.engine.delete(task.id)
+            assert (await stream.next()).event == "stats"
 
 
 async def test_it_ends_with_its_session(autojump_clock: trio.testing.MockClock) -> None:

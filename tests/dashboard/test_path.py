@@ -94,6 +94,12 @@ def test_a_piece_is_as_wide_as_it_is_long_and_idle_time_folds() -> None:
     assert ends == pytest.approx([failure.x, wait.x, success.x, 100], abs=0.1)
 
 
+def test_where_there_is_nothing_but_idle_time_it_is_to_scale() -> None:
+    past, ahead = laid_out([Piece(Kind.DELAY, 0, 60, None), Piece(Kind.AHEAD, 0, 5_940, None)])
+    assert (past.folded, ahead.folded) == (False, False)
+    assert (past.width, ahead.width) == (1, 99)
+
+
 def test_work_never_folds_however_long_and_the_shortest_is_seen() -> None:
     pieces = [Piece(Kind.RUNNING, 0, 900, 1), Piece(Kind.SUCCESS, 0, 0.001, 2)]
     work, rest = laid_out(pieces)

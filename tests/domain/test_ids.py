@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aq.ids import ALPHABET, LENGTH, IdMinter, sequence_of
+from aq.ids import ALPHABET, LENGTH, IdMinter, just_above, sequence_of
 
 NOW = 1_790_000_000_000_000
 
@@ -63,3 +63,13 @@ def test_what_no_minter_made_has_no_sequence() -> None:
     ):
         assert sequence_of(text) is None, text
     assert sequence_of("task_" + "0" * 26) == 0
+
+
+def test_just_above_a_task_lies_nothing_but_what_came_later() -> None:
+    minter = IdMinter(lambda bits: (1 << bits) - 1)
+    task_id, later = minter.mint(NOW), minter.mint(NOW)
+    above = just_above(task_id)
+    assert above is not None
+    assert task_id < above < later
+    assert sequence_of(above) == sequence_of(later)
+    assert just_above("nonsense") is None

@@ -1,0 +1,93 @@
+"""``make screenshots``: every page, wide and narrow, light and dark, as PNG files in docs/screenshots/."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.dashboard import chromium
+from tests.dashboard.conftest import sign_in
+from tests.dashboard.looking import HEIGHTS, NARROW, THEMES, WIDE
+from tests.dashboard.receiver import receiving
+from tests.dashboard.scenes import Scenes, play
+from tests.dashboard.served import Served, serving
+
+FOLDER: Final = Path(__file__).parents[2] / "docs" / "screenshots"
+TALLEST: Final = 1_800
+"""Of a page that is longer the picture shows so much."""
+COLOURS: Final = 255
+"""In a palette, rare ones too: half of the size, and nobody sees it."""
+
+
+def main() -> None:
+    """Puts them where they belong, and says so."""
+    chromium.provide(lambda text: print(text, file=sys.stderr))
+    path = chromium.find()
+    if path is None:
+        raise SystemExit(chromium.MISSING)
+    FOLDER.mkdir(exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        receiving() as target,
+        serving(Path(folder)) as server,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        scenes = play(server, target)
+        written = [place for width in (WIDE, NARROW) for place in taken(browser, server, scenes, width)]
+        browser.close()
+    size = sum(place.stat().st_size for place in written)
+    print(f"{len(written)} pictures in {FOLDER}, {size / 1_000:,.0f} kB")
+
+
+def taken(browser: Browser, server: Served, scenes: Scenes, width: int) -> Iterator[Path]:
+    for theme in THEMES:
+        with window(browser, server, width, theme) as page:
+            for name, path in scenes.paths.items():
+                page.set_viewport_size({"width": width, "height": HEIGHTS[width]})
+                page.goto(path)
+                page.locator("[data-state=live]").wait_for()
+                page.wait_for_function("() => document.querySelector('[data-pulse=due]').textContent !== '–'")
+                height = page.evaluate("() => document.documentElement.scrollHeight")
+                page.set_viewport_size({"width": width, "height": min(TALLEST, max(height, HEIGHTS[width]))})
+                place = FOLDER / f"{name}-{width}-{theme}.png"
+                place.write_bytes(small(page.screenshot(animations="disabled")))
+                yield place
+
+
+@contextmanager
+def window(browser: Browser, server: Served, width: int, theme: str) -> Iterator[Page]:
+    """Signed in."""
+    context = browser.new_context(
+        base_url=server.url,
+        viewport={"width": width, "height": HEIGHTS[width]},
+        color_scheme="dark" if theme == "dark" else "light",
+        reduced_motion="reduce",
+        locale="en-GB",
+    )
+    page = context.new_page()
+    sign_in(page, server.key)
+    yield page
+    context.close()
+
+
+def small(png: bytes) -> bytes:
+    """The same picture with a palette."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    written = io.BytesIO()
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        written, "PNG", optimize=True
+    )
+    return written.getvalue()
+
+
+if __name__ == "__main__":
+    main()
