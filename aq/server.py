@@ -9,7 +9,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,6 @@ import trio
 from attrs import field, frozen
 from quart_trio import QuartTrio
 
-from aq import devfile
 from aq.actors.tracing import Tracer
 from aq.api.app import create_app
 from aq.api.front import MAX_CONNECTIONS, open_front, open_listeners
@@ -34,9 +33,7 @@ from aq.errors import AsyncQueueError
 from aq.greeting import Greeting
 from aq.keys import new_key
 from aq.opening import open_engine
-from aq.storage import path_of
 from aq.telemetry.traffic import Traffic, watch_loop
-from aq.version import __version__
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 _SPARE_FILES: Final = 200
@@ -120,10 +117,13 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                         open_front(metrics, apart, max_connections=_SCRAPERS)
                     )
                 url = _url(listeners, "http" if tls is None else "https")
-                addresses = [("Dashboard", f"{url}/" + (f"signin/{once}  (signs in once)" if once else ""))]
+                greeting = Greeting(url=url, storage=settings.storage, dev=settings.dev, key=made)
+                entry = f"signin/{once}  (signs in once)" if once else ""
+                greeting.rows.append(("Dashboard", f"{url}/{entry}"))
                 if apart is not None:
-                    addresses.append(("Metrics", f"{_url(apart)}/metrics"))
-                with _announced(settings, engine, url, made, addresses) as greeting:
+                    greeting.rows.append(("Metrics", f"{_url(apart)}/metrics"))
+                secrets = None if settings.signing_secret else engine.signing_secrets
+                with greeting.left_at(settings.dev_file, secrets):
                     say(str(greeting))
                     await _run(engine, traffic, told, settings.grace)
 
@@ -271,40 +271,3 @@ def _open_files_limit() -> int:
 def _url(listeners: Sequence[trio.SocketListener], scheme: str = "http") -> str:
     host, port = listeners[0].socket.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ip_address(host).version == 6 else f"{scheme}://{host}:{port}"
-
-
-@contextmanager
-def _announced(
-    settings: Settings, engine: Engine, url: str, key: str | None, rows: list[tuple[str, str]]
-) -> Iterator[Greeting]:
-    """What to say, with more ``rows``; meanwhile the file by which the command finds a ``dev`` server.
-
-    What the operator gave in the environment is written nowhere.
-    """
-    with ExitStack() as held:
-        if settings.dev_file is not None:
-            values = {devfile.URL: url}
-            if key is not None:
-                values[devfile.KEY] = key
-            if settings.signing_secret is None:
-                values[devfile.SECRET] = ",".join(map(str, engine.signing_secrets))
-            try:
-                held.enter_context(devfile.kept(settings.dev_file, values))
-                rows.append(("Command", f"`aq` in this folder knows all this from {devfile.NAME}"))
-            except devfile.DevFileError as error:
-                rows.append(("Command", f"`aq` does not know of this server: {error}"))
-        yield Greeting(
-            version=__version__,
-            url=url,
-            storage=_where(settings.storage),
-            dev=settings.dev,
-            key=key,
-            rows=rows,
-        )
-
-
-def _where(storage: str) -> str:
-    path = path_of(storage)
-    if path is None:
-        return f"{storage}  (in memory: gone when this ends)"
-    return storage if os.path.isabs(path) else f"{storage}  ({os.path.abspath(path)})"

@@ -68,6 +68,21 @@ def wait_for(client: Client, task: Task, timeout: float | None, as_json: bool) -
         )
 
 
+def watch_task(client: Client, task_id: str, as_json: bool) -> None:
+    """Print a task's attempts as they end, until it has."""
+    import msgspec
+
+    def tell(attempt: Attempt, task: Task) -> None:
+        click.echo(msgspec.json.encode(attempt) if as_json else attempt_line(attempt, task))
+
+    task = client.tasks.get(task_id)
+    if not as_json:
+        click.echo(one_line(f"{task.id}  {task.queue}  {task.status}"))
+    task = follow(client, task, None, tell)
+    if not as_json:
+        click.echo(task.status)
+
+
 def attempt_line(attempt: Attempt, task: Task) -> str:
     """``  12:00:01.004  attempt 1  500  3 ms  next after 1.0 s``."""
     parts = [

@@ -2,62 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aq.cli.output import confirm, print_fields, print_json, print_results, print_table, yes_option
+from aq.cli.policy import policy_fields, policy_options
 from aq.cli.service import remote
-from aq.cli.values import Duration, Moment, OrNone, Rate, given, local, span
+from aq.cli.values import Moment, given, local, span
 
 if TYPE_CHECKING:
     from aq.client import Client
     from aq.client.results import Queue
-
-F = TypeVar("F", bound=Callable[..., Any])
-_POLICY = (
-    click.option("--max-retries", type=click.IntRange(0, 100), help="Of a task that has none of its own."),
-    click.option("--retry-backoff", type=click.Choice(["exponential", "linear", "fixed"])),
-    click.option("--retry-delay", type=Duration(), help="Before the first retry."),
-    click.option("--retry-delay-max", type=Duration(), help="No wait is longer."),
-    click.option(
-        "--retry-jitter", type=click.FloatRange(0, 1), help="Share of the wait that chance may add."
-    ),
-    click.option("--timeout", type=Duration(), help="Of an attempt."),
-    click.option("--concurrency", type=click.IntRange(1, 10_000), help="Attempts in flight."),
-    click.option(
-        "--destination-concurrency",
-        type=OrNone(click.IntRange(1, 10_000)),
-        help="In flight per scheme, host and port.",
-    ),
-    click.option(
-        "--rate-limit", type=OrNone(Rate()), help="Starts per second: 10, or 10,20 for bursts of 20."
-    ),
-    click.option("--retention-completed", type=Duration(), help="How long completed tasks are kept."),
-    click.option("--retention-failed", type=Duration(), help="How long failed ones are."),
-    click.option("--retention-max-tasks", type=click.IntRange(0), help="Finished tasks kept at most."),
-    click.option(
-        "--signing-secret",
-        "signing_secrets",
-        multiple=True,
-        envvar="AQ_QUEUE_SIGNING_SECRETS",
-        help="whsec_… in place of the service's; twice while they rotate; none: the service's.",
-    ),
-)
-
-
-def _policy_options(command: F) -> F:
-    for option in reversed(_POLICY):
-        command = option(command)
-    return command
-
-
-def _policy(options: dict[str, Any]) -> dict[str, Any]:
-    found = given(options)
-    if found.get("signing_secrets") == ("none",):
-        found["signing_secrets"] = None
-    return found
 
 
 @click.group()
@@ -146,7 +102,7 @@ def _show(queue: Queue, as_json: bool) -> None:
 
 @queues.command("create")
 @click.argument("name")
-@_policy_options
+@policy_options
 @click.option("--paused", is_flag=True, default=None, help="Starts nothing until it is resumed.")
 @remote
 def create(client: Client, as_json: bool, *, name: str, **policy: Any) -> None:
@@ -156,12 +112,12 @@ def create(client: Client, as_json: bool, *, name: str, **policy: Any) -> None:
     Five starts a second, four at once:
       aq queues create reports --rate-limit 5,10 --concurrency 4
     """
-    _show(client.queues.create(name, **_policy(policy)), as_json)
+    _show(client.queues.create(name, **policy_fields(policy)), as_json)
 
 
 @queues.command("set")
 @click.argument("name")
-@_policy_options
+@policy_options
 @remote
 def set_(client: Client, as_json: bool, *, name: str, **policy: Any) -> None:
     """Change a queue's policy, for waiting tasks too.
@@ -170,7 +126,7 @@ def set_(client: Client, as_json: bool, *, name: str, **policy: Any) -> None:
     A slower start of retries, and no rate limit any more:
       aq queues set reports --retry-delay 30s --rate-limit none
     """
-    changes = _policy(policy)
+    changes = policy_fields(policy)
     if not changes:
         raise click.UsageError("nothing to change: name at least one option")
     _show(client.queues.update(name, **changes), as_json)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from aq.cli.follow import attempt_line, follow, wait_for
+from aq.cli.documents import task_documents
+from aq.cli.events import watch_events
+from aq.cli.follow import attempt_line, wait_for, watch_task
 from aq.cli.output import confirm, print_fields, print_results, print_table, say, tell_progress, yes_option
 from aq.cli.send import task_line
 from aq.cli.service import remote
@@ -18,7 +19,7 @@ from aq.texts import one_line
 
 if TYPE_CHECKING:
     from aq.client import Client
-    from aq.client.results import Attempt, Task
+    from aq.client.results import Task
 
 BATCH: Final = 1_000
 """So many tasks are created with one request, all or none."""
@@ -49,7 +50,7 @@ def create(client: Client, as_json: bool, *, file: bytes) -> None:
       aq tasks create '{"queue": "mail", "webhook_url": "https://example.com/"}'
       aq tasks create @tasks.jsonl
     """
-    documents = _documents(file)
+    documents = task_documents(file)
     made: list[Task] = []
     rest = iter(documents)
     while batch := list(islice(rest, BATCH)):
@@ -60,27 +61,6 @@ def create(client: Client, as_json: bool, *, file: bytes) -> None:
         print_results(made)
     else:
         click.echo("\n".join(map(task_line, made)))
-
-
-def _documents(text: bytes) -> list[Any]:
-    """Tasks, with payloads byte for byte."""
-    import msgspec
-
-    try:
-        decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-        if text.lstrip().startswith(b"["):
-            found = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode(text)
-        else:
-            try:
-                found = [decode(text)]
-            except msgspec.DecodeError:
-                found = [decode(line) for line in text.splitlines() if line.strip()]
-    except msgspec.DecodeError as error:
-        raise click.UsageError(f"tasks must be JSON objects: {error}") from None
-    return [
-        {name: bytes(raw) if name == "payload" else json.loads(bytes(raw)) for name, raw in it.items()}
-        for it in found
-    ]
 
 
 @tasks.command("list")
@@ -183,28 +163,26 @@ def wait(client: Client, as_json: bool, *, id: str, timeout: float | None) -> No
 
 
 @tasks.command("watch")
-@click.argument("id")
+@click.argument("id", required=False)
+@click.option("--queue", help="Without ID: only what happens in this queue.")
+@click.option("--count", type=click.IntRange(1), help="Without ID: end after so many.  [default: at ^C]")
 @remote
-def watch(client: Client, as_json: bool, *, id: str) -> None:  # noqa: A002
-    """Show a task's attempts as they end, until it has.
+def watch(client: Client, as_json: bool, *, id: str | None, queue: str | None, count: int | None) -> None:  # noqa: A002
+    """Show what happens, as it happens.
 
-    With --json a line for each attempt. Unlike `wait` it exits 0 however the task ended.
+    With ID a task's attempts as they end, until it has; unlike `wait` it exits 0 however the task ended.
+    Without one every event, of a queue or of all; a stream that breaks is resumed where it was. With --json
+    there is a line for each.
 
     \b
-    A retry as it happens:
+    A retry as it happens, then all that happens in a queue:
       aq tasks watch task_01JDE3G5P00007CMS8H5KDRDQG
+      aq tasks watch --queue mail
     """
-    import msgspec
-
-    def tell(attempt: Attempt, task: Task) -> None:
-        click.echo(msgspec.json.encode(attempt) if as_json else attempt_line(attempt, task))
-
-    task = client.tasks.get(id)
-    if as_json:
-        follow(client, task, None, tell)
-        return
-    click.echo(task_line(task))
-    click.echo(follow(client, task, None, tell).status)
+    if id is None:
+        watch_events(client, queue, count, as_json)
+    else:
+        watch_task(client, id, as_json)
 
 
 @tasks.command("retry")

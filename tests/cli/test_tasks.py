@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.cli.cli_world import Ended
+from tests.cli.cli_world import AQ, Ended, clean_environment
 from tests.cli.conftest import Command
+from tests.dashboard.served import Served
 
 
 def sent(call: Command, *args: str) -> str:
@@ -176,6 +179,26 @@ def test_watch_tells_attempts_and_exits_0(call: Command, hook: str) -> None:
     assert "attempt 1  500" in ended.out
     (line,) = call("tasks", "watch", task_id, "--json").out.splitlines()
     assert json.loads(line)["response_code"] == 500
+
+
+def test_watch_without_an_id_tells_what_happens(server: Served, call: Command, hook: str) -> None:
+    environment = {**clean_environment(), "AQ_URL": server.url, "AQ_API_KEY": server.key}
+    command = [*AQ, "tasks", "watch", "--queue", "watched", "--count", "2"]
+    with (
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as plain,
+        subprocess.Popen(
+            [*command, "--json"], env=environment, stdout=subprocess.PIPE, text=True
+        ) as documents,
+    ):
+        assert plain.stdout is not None
+        assert documents.stdout is not None
+        while plain.poll() is None or documents.poll() is None:  # they listen from some moment on
+            call("send", hook, "--queue", "watched", "--delay", "1h")
+        lines = plain.stdout.read().splitlines()
+        assert [re.split(r"  +", line)[1:3] for line in lines] == [["task.created", "watched"]] * 2
+        found = [json.loads(line) for line in documents.stdout]
+    assert [event["event"] for event in found] == ["task.created"] * 2
+    assert found[0]["task_id"].startswith("task_")
 
 
 def test_retry_delete_and_explain(call: Command, hook: str) -> None:
