@@ -20,8 +20,6 @@ from aq.storage.answers import Applied
 from aq.storage.changes import DropQueue, Forget, Purge, Sweep
 from aq.task import Environment, Queue, QueueKey, Status
 
-EVERY: Final = 30.0
-"""Seconds between two rounds."""
 STEP: Final = 200
 """Tasks deleted in one transaction."""
 PAUSE: Final = 0.02
@@ -44,7 +42,7 @@ class Janitor:
                 await self.round()
             except UnavailableError as error:
                 logger.info("nothing is cleared away for now: %s", error)
-            await trio.sleep(EVERY)
+            await trio.sleep(self._services.sizes.tidied)
 
     async def round(self) -> None:
         """Everything that is over its time by now."""

@@ -27,7 +27,7 @@ from aq.totals import Totals
 
 @frozen(kw_only=True)
 class Sizes:
-    """Bounds, all per queue."""
+    """Bounds, per queue where nothing else is said."""
 
     window: int = 4_096
     """Waiting tasks kept in memory, in each of the two heaps (about; the rest stays in storage)."""
@@ -40,6 +40,8 @@ class Sizes:
     restarts: int = 5
     """Crashes allowed within ``restarts_within`` seconds before the queue is quarantined."""
     restarts_within: float = 30.0
+    tidied: float = 30.0
+    """Seconds between two rounds, through all queues, of deleting what was kept for long enough."""
 
 
 @define(kw_only=True)

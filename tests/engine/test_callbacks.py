@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from aq.actors import janitor
+from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine
 from aq.errors import NotFoundError, StorageFullError
@@ -275,7 +275,7 @@ async def test_a_sandbox_queue_that_is_deleted_takes_no_callbacks_with_it(autoju
         await engine.queues.create("q", environment=Environment.TEST)
         await submit(engine, callback_url=BACK)
         await submit(engine, delay=900)  # its supervisor stays
-        await trio.sleep(2 * janitor.EVERY + 1)  # swept, and the callback with it
+        await trio.sleep(2 * Sizes().tidied + 1)  # swept, and the callback with it
         assert await callbacks(engine) == []
         await engine.queues.delete("q", environment=Environment.TEST)
         task = await submit(engine, callback_url=BACK)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import trio
 
-from aq.actors import janitor
+from aq.actors.services import Sizes
 from aq.delivery.protocol import Delivery
 from aq.instants import SECOND
 from aq.outcome import Outcome
@@ -37,10 +37,9 @@ def judge(delivery: Delivery) -> Outcome:
 
 
 @pytest.mark.parametrize("restarts", [0, 9])
-async def test_a_month(autojump_clock: object, monkeypatch: pytest.MonkeyPatch, restarts: int) -> None:
-    monkeypatch.setattr(janitor, "EVERY", HOUR)
+async def test_a_month(autojump_clock: object, restarts: int) -> None:
     storage, receiver = MemoryStorage(), Receiver(judge)
-    async with until_killed(storage, receiver, wall=wall) as engine:
+    async with until_killed(storage, receiver, wall=wall, sizes=Sizes(tidied=HOUR)) as engine:
         slow: dict[str, Any] = {"retry_delay": 600, "retry_delay_max": 3 * A_DAY, "retry_jitter": 0}
         await engine.queues.create("hard", max_retries=20, **slow)
         await engine.queues.create("never", max_retries=11, **slow)
@@ -57,9 +56,9 @@ async def test_a_month(autojump_clock: object, monkeypatch: pytest.MonkeyPatch, 
         ]
         far = [await submit(engine, "far", delay=n * A_DAY) for n in range(29)]
     for number in range(restarts):
-        async with until_killed(storage, receiver, wall=wall) as engine:
+        async with until_killed(storage, receiver, wall=wall, sizes=Sizes(tidied=HOUR)) as engine:
             await trio.sleep_until((number + 1) * MONTH / (restarts + 1) + 7.5)
-    async with up(storage, receiver, wall=wall) as engine:
+    async with up(storage, receiver, wall=wall, sizes=Sizes(tidied=HOUR)) as engine:
         await trio.sleep_until(MONTH + 1)
         assert await storage.audit() == []
         counts = {queue.key.name: queue.counts for queue in await engine.queues.list()}

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from aq.actors import janitor
+from aq.actors.services import Sizes
 from aq.engine import Engine
 from aq.errors import NotFoundError, StorageCorruptError, StorageFullError
 from aq.policy import QueuePolicy
@@ -31,7 +32,7 @@ from tests.engine.support import (
 )
 
 A_DAY = 86_400
-SLACK = janitor.EVERY + 1
+SLACK = Sizes().tidied + 1
 
 
 async def is_gone(engine: Engine, task: Task) -> bool:
@@ -42,12 +43,12 @@ async def is_gone(engine: Engine, task: Task) -> bool:
     return False
 
 
-async def goes_at(engine: Engine, at: float, *tasks: Task) -> None:
+async def goes_at(engine: Engine, at: float, *tasks: Task, slack: float = SLACK) -> None:
     """They are kept until that moment of Trio's time, and gone soon after."""
     await trio.sleep_until(at - 0.001)
     for task in tasks:
         assert not await is_gone(engine, task)
-    await trio.sleep_until(at + janitor.EVERY + 1)
+    await trio.sleep_until(at + slack)
     for task in tasks:
         assert await is_gone(engine, task)
 
@@ -79,15 +80,12 @@ async def test_completed_and_failed_tasks_are_kept_for_as_long_as_their_queue_sa
         assert (await engine.queues.get("q")).counts.total == 2
 
 
-async def test_a_day_and_two_weeks_unless_told_otherwise(
-    autojump_clock: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(janitor, "EVERY", 600)
+async def test_a_day_and_two_weeks_unless_told_otherwise(autojump_clock: object) -> None:
     receiver = Receiver(lambda delivery: FAILURE if delivery.json() else Receiver().answer(delivery))
-    async with up(runner=receiver) as engine:
+    async with up(runner=receiver, sizes=Sizes(tidied=600)) as engine:
         good, bad = await submit(engine), await submit(engine, payload={"fail": 1}, max_retries=0)
-        await goes_at(engine, A_DAY, good)
-        await goes_at(engine, 14 * A_DAY, bad)
+        await goes_at(engine, A_DAY, good, slack=601)
+        await goes_at(engine, 14 * A_DAY, bad, slack=601)
 
 
 @pytest.mark.parametrize(("finished", "most"), [(30, 20), (700, 450), (1_000, 0), (450, 249), (50, 50)])
@@ -121,7 +119,7 @@ async def test_it_goes_in_small_steps_and_deliveries_go_on(autojump_clock: objec
     async with up(storage, receiver) as engine:
         await engine.queues.create("q", retention_completed=10)
         await wait_for(engine, await submit_many(engine, 2_000))
-        await trio.sleep_until(janitor.EVERY - 0.01)
+        await trio.sleep_until(Sizes().tidied - 0.01)
         storage.committed.clear()
         began = trio.current_time()
         while (await engine.queues.get("q")).counts.completed > 20:
@@ -150,26 +148,25 @@ async def test_what_a_change_keeps_stays_though_its_sweep_has_begun(
     async with up(runner=failing) as engine:
         await engine.queues.create("q", max_retries=0, **short)
         await wait_for(engine, await submit_many(engine, 600))
-        await trio.sleep_until(janitor.EVERY + janitor.PAUSE / 2)
+        await trio.sleep_until(Sizes().tidied + janitor.PAUSE / 2)
         assert (await engine.list()).total == 600 - janitor.STEP
         await engine.queues.update("q", **long)
         await trio.sleep(3 * SLACK)
         assert (await engine.list()).total == 600 - janitor.STEP
 
 
-async def test_sandbox_tasks_go_after_a_week(autojump_clock: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(janitor, "EVERY", 600)
-    async with up() as engine:
+async def test_sandbox_tasks_go_after_a_week(autojump_clock: object) -> None:
+    async with up(sizes=Sizes(tidied=600)) as engine:
         old = await submit(engine, environment=Environment.TEST)
         many = [NewTask("q", URL)] * 450
         await engine.submit_all(many, environment=Environment.TEST)
         live = await submit(engine, delay=30 * A_DAY)
         await trio.sleep_until(A_DAY)
         young = await submit(engine, environment=Environment.TEST, delay=20 * A_DAY)
-        await goes_at(engine, 7 * A_DAY, old)
+        await goes_at(engine, 7 * A_DAY, old, slack=601)
         counts = (await engine.queues.get("q", environment=Environment.TEST)).counts
         assert counts.pending == 1
-        await goes_at(engine, 8 * A_DAY, young)
+        await goes_at(engine, 8 * A_DAY, young, slack=601)
         assert not await is_gone(engine, live)
 
 
@@ -252,7 +249,7 @@ async def test_of_deleted_queues_nothing_is_left(autojump_clock: object) -> None
             await settled()
             await engine.queues.delete(f"q{number}")
         assert await storage.queues()  # their callbacks
-        await trio.sleep(QueuePolicy().retention_completed + 3 * janitor.EVERY)
+        await trio.sleep(QueuePolicy().retention_completed + 3 * Sizes().tidied)
         assert not await storage.queues()
         services, root = engine._services, engine._root  # what only grows shows nowhere else
         assert not services.policies._known
@@ -282,7 +279,7 @@ async def test_a_queue_that_is_made_during_a_round_keeps_its_policy(autojump_clo
             await engine.queues.create("q", max_retries=0)
 
         storage.meanwhile = make  # type: ignore[method-assign]
-        await trio.sleep(janitor.EVERY)
+        await trio.sleep(Sizes().tidied)
         assert await storage.queue(key) is None
         task = await submit(engine)
         await trio.sleep(0.5)
@@ -302,6 +299,6 @@ async def test_a_retry_during_a_round_costs_no_other_task(autojump_clock: object
             await engine.retry(tasks[2].id)
 
         storage.meanwhile = retry  # type: ignore[method-assign]
-        await trio.sleep(2 * janitor.EVERY)
+        await trio.sleep(2 * Sizes().tidied)
         counts = (await engine.queues.get("q")).counts
         assert (counts.failed, counts.pending) == (2, 1)
