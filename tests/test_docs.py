@@ -35,7 +35,8 @@ from aq.task import Environment, NewTask, QueueKey
 from tests.api.api_world import open_api
 from tests.docs.blocks import PAGES, ROOT, blocks
 from tests.docs.curl import Command, curl, remembered, same_shape
-from tests.server.serve_world import Process, client, running
+from tests.docs.stories import MOST_SECONDS
+from tests.server.serve_world import SERVE, Process, client, lasting, running
 
 README = (ROOT / "README.md").read_text()
 API = [
@@ -138,7 +139,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 # -- docs ---------------------------------------------------------------------------------------------------
 async def test_every_curl_line_of_the_api_pages(tmp_path: Path) -> None:
     """In order, on one server, with ids from the answers before. A comment at the end names the status."""
-    async with running(tmp_path, "--dev") as server:
+    async with lasting(MOST_SECONDS, tmp_path, [*SERVE, "--dev"], {}) as server:
         variables = {"AQ_API_KEY": server.key, "AQ": server.url}
         for page in API:
             text = page.read_text().replace("http://127.0.0.1:8080", server.url)
