@@ -31,7 +31,7 @@ class Sizes:
     ceiling: int = 20_000
     """Of what is measured beside ours and costs no accuracy to make shorter."""
     single: int = 16_000
-    slow: int = 5_000
+    slow: int = 4_000
     """Requests through Quart."""
     batches: int = 100
     """Of 500 tasks."""
