@@ -58,8 +58,19 @@ class Dashboard:
         blueprint.add_url_rule("/assets/<digest>/<name>", "asset", _asset, methods=["GET"])
         blueprint.add_url_rule("/favicon.ico", "favicon", _favicon, methods=["GET"])
         for kind in (AsyncQueueError, HTTPException, Exception):
-            blueprint.register_error_handler(kind, _failed)
+            blueprint.register_error_handler(kind, self._failed)
         app.register_blueprint(blueprint)
+
+    async def _failed(self, error: Exception) -> Response:
+        """The API's problem, told on a page, also of a request that did not come as far as the dashboard.
+
+        What nobody expects is logged, under the request's id.
+        """
+        g.setdefault("now", self.engine.clock.now())
+        answer = answer_to(error, g.request_id, request.method, request.path)
+        told = page("problem.html", status=answer.status, problem=msgspec.json.decode(answer.body))
+        told.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
+        return told
 
 
 async def _asset(digest: str, name: str) -> Response:
@@ -80,11 +91,3 @@ def _tagged(file: File, caching: str) -> Response:
     if file.digest in request.if_none_match:
         return Response(b"", status=304, headers={**headers, "Cache-Control": caching})
     return file.answer(caching, headers)
-
-
-async def _failed(error: Exception) -> Response:
-    """The API's problem, told on a page. What nobody expects is logged, under the request's id."""
-    answer = answer_to(error, g.request_id, request.method, request.path)
-    told = page("problem.html", status=answer.status, problem=msgspec.json.decode(answer.body))
-    told.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
-    return told

@@ -70,9 +70,11 @@ def _wrong(answer: Answer) -> str | None:
         return f"it is answered {answer.status}"
     if "x-request-id" not in answer.headers:
         return "the answer has no X-Request-Id"
-    if answer.status >= 400 and answer.headers.get("content-type") != "application/problem+json":
+    kind = answer.headers.get("content-type")
+    is_page = answer.headers.get("content-security-policy") and kind == "text/html; charset=utf-8"
+    if answer.status >= 400 and kind != "application/problem+json" and not is_page:
         return f"the {answer.status} is no problem document"
-    if answer.status == 422 and answer.body and not answer.json["errors"]:
+    if answer.status == 422 and answer.body and not is_page and not answer.json["errors"]:
         return "the 422 names no field"
     return None
 

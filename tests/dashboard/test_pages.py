@@ -148,6 +148,7 @@ async def test_a_problem_is_told_on_a_page() -> None:
         assert page.headers["Content-Type"].startswith("text/html")
         assert "There is no queue none" in page.words
         assert (await browser.get("/?window=1")).status == 422
+        assert (await browser.get("//queues/none")).status == 404  # refused before the dashboard is asked
 
 
 async def test_a_notice_is_told_once() -> None:
