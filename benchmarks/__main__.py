@@ -128,7 +128,12 @@ def _arguments() -> Any:
     parser.add_argument("--backlog", action="append", type=int, metavar="N", help="depths; repeatable")
     parser.add_argument("--name", default="bench", help="of the file that keeps the results")
     parser.add_argument("--publish", action="store_true", help="keep them in the repository, and draw plots")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.publish and (arguments.quick or (arguments.only and arguments.name == "bench")):
+        parser.error(
+            "only whole runs are published: without --quick, and without --only or under another --name"
+        )
+    return arguments
 
 
 if __name__ == "__main__":
