@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from attrs import frozen
 from quart import Blueprint, Response, g, request
@@ -16,8 +16,10 @@ from aq.dashboard.live import Queues, Standing
 from aq.dashboard.shell import done, page
 from aq.dashboard.words import span
 from aq.engine import Engine
+from aq.instants import to_rfc3339
 from aq.queues import QueueView
-from aq.task import NewTask
+from aq.storage.answers import TaskFilter
+from aq.task import NewTask, Status
 
 WINDOWS: Final = {900: "15 min", 3_600: "1 h", 86_400: "24 h"}
 WORST: Final = 5
@@ -60,6 +62,7 @@ class OverviewPages:
             problems=[*self.engine.problems(), *(f"queue {name} is quarantined" for name in self._ailing())],
             failed=sum(point["failed"] for point in hour["series"]),
             rates=rates,
+            failures=await self._failures(),
             dev=self.dev,
             host=request.host_url.rstrip("/"),
         )
@@ -74,6 +77,21 @@ class OverviewPages:
             environment=grant().environment,
         )
         return done("/", f"Sent {task.id} to {url}.")
+
+    async def _failures(self) -> Sequence[Mapping[str, Any]]:
+        """The newest tasks that failed: a page of a list that the counters bound."""
+        which = TaskFilter(grant().environment, grant().queues, Status.FAILED)
+        found = await self.engine.find(which, limit=WORST)
+        return [
+            {
+                "id": task.id,
+                "queue": task.queue.name,
+                "destination": task.destination,
+                "error_type": task.error_type,
+                "failed_at": None if task.finished_at is None else to_rfc3339(task.finished_at),
+            }
+            for task in found.tasks
+        ]
 
     def _ailing(self) -> Sequence[str]:
         return self.engine.quarantined if grant().queues is None else ()

@@ -16,7 +16,7 @@ from aq.dashboard import assets
 from aq.dashboard.assets import NAMES
 from aq.dashboard.shell import NAV, POLICY
 from aq.outcome import AttemptStatus, ErrorType, Outcome
-from aq.task import Environment, NewTask
+from aq.task import Environment, NewTask, Status
 from tests.api.api_world import URL, Api
 from tests.dashboard.world import Browser, Page, open_dashboard, signed_in
 
@@ -139,6 +139,25 @@ def test_the_libraries_are_as_they_were_published() -> None:
 def test_our_own_files_name_no_other_host() -> None:
     for name in ("aq.js", "plots.js", "aq.css"):
         assert "://" not in (STATIC / name).read_text()
+
+
+async def test_the_overview_shows_the_latest_failures_and_a_queue_leads_to_its_tasks() -> None:
+    async with full() as (api, browser):
+        [failed] = (await api.engine.list(status=Status.FAILED)).tasks
+        page = await browser.get("/")
+        assert f"/tasks/{failed.id}" in page.links()
+        assert "http_5xx" in page.words
+        links = (await browser.get("/queues/mail")).links()
+        places = {link for link in links if link.startswith(("/tasks?", "/failures/"))}
+        assert {
+            "/tasks?queue=mail",
+            "/tasks?queue=mail&status=pending",
+            "/tasks?queue=mail&status=completed",
+            "/tasks?queue=mail&status=failed",
+            "/failures/retry?queue=mail",
+        } <= places
+        for place in sorted(places):
+            assert (await browser.get(place)).status == 200, place
 
 
 async def test_a_problem_is_told_on_a_page() -> None:
