@@ -44,7 +44,7 @@ from aq.instants import SECOND
 from aq.keys import Keyring
 from aq.queues import Queues
 from aq.schedules import Schedules
-from aq.storage.answers import MOST_LOOKED_AT, Failures, Refused, StoredTask, TaskFilter, TaskPage
+from aq.storage.answers import MOST_GROUPED, Failures, Refused, StoredTask, TaskFilter, TaskPage
 from aq.storage.changes import Change
 from aq.target import parse_target
 from aq.task import NO_TRACE, Attempt, Environment, NewTask, QueueKey, Status, Task, TraceContext
@@ -338,9 +338,9 @@ class Engine:
     ) -> Failures:
         """Failed tasks by queue, destination and error type, of these queues or of all.
 
-        The `MOST_LOOKED_AT` created last are looked at, so that it takes no longer however many have failed.
+        The `MOST_GROUPED` created last are looked at, so that it takes no longer however many have failed.
         """
-        return await self._services.storage.failures(environment, queues, most=MOST_LOOKED_AT)
+        return await self._services.storage.failures(environment, queues, most=MOST_GROUPED)
 
     async def delete(self, task_id: str, *, environment: Environment = Environment.LIVE) -> None:
         """Delete a pending task. When this returns, it will never be delivered.

@@ -16,6 +16,8 @@ MOST_LOOKED_AT: Final = 10_000
 """Tasks that a filtered list looks at for one page (rule 13)."""
 
 
+MOST_GROUPED: Final = 2_000
+"""Failed tasks that the front door looks at for their kinds (rule 20): some milliseconds."""
 SAMPLES: Final = 3
 """Tasks that a group of failures names."""
 
