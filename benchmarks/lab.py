@@ -135,6 +135,7 @@ class Lab:
             await server.start()
             try:
                 async with server.client() as client:
+                    client.timeout = httpx.Timeout(120)
                     plan = Plan(url=server.url, webhook_url=self.sink.url, key=server.key)
                     yield Bench(plan, server, client)
             finally:

@@ -14,8 +14,8 @@ async def queues(lab: Lab) -> dict[str, float]:
     """Memory, and processor time in per cent of one core, with one delayed task in each of many queues."""
     async with lab.bench() as bench:
         task = {**bench.plan.task("0"), "delay": HOUR}
-        for first in range(0, lab.sizes.queues, 1_000):
-            names = [f"queue-{number}" for number in range(first, min(first + 1_000, lab.sizes.queues))]
+        for first in range(0, lab.sizes.queues, 200):
+            names = [f"queue-{number}" for number in range(first, min(first + 200, lab.sizes.queues))]
             await bench.ask("POST", "/v1/tasks/batch", {"tasks": [{**task, "queue": name} for name in names]})
         await trio.sleep(SETTLED)
         before = bench.cpu
