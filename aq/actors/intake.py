@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from aq import lifecycle
@@ -67,15 +66,11 @@ class Intake:
         UnavailableError when they were not accepted for now (OverloadedError, QuarantinedError and its other
         kinds).
         """
-        made = partial(self._made, environment, news, trace, schedule_id, slot)
         refused = Refused(Reason.STATE)
         for _ in range(_TRIES):
-            tasks = made()  # before any queue is: there is none for what is wrong
-            last = self._services.minter.last
-            for key in dict.fromkeys(task.queue for task in tasks):
-                await self._ensure(key)
-            if self._services.minter.last != last:  # ids are in the order in which tasks can be written
-                tasks = made()
+            await self._ensure(dict.fromkeys(QueueKey(environment, new.queue) for new in news))
+            # behind any wait: ids are in the order in which tasks are written
+            tasks = self._made(environment, news, trace, schedule_id, slot)
             inserts = [Insert(task, new.payload) for task, new in zip(tasks, news, strict=True)]
 
             def tell(answer: Applied, tasks: Sequence[Task] = tasks) -> None:
@@ -91,10 +86,14 @@ class Intake:
                 break
         raise RefusedError(refused.reason)
 
-    async def _ensure(self, key: QueueKey) -> None:
-        reply = Reply[None]()
-        await self._root.ask(key, Ensure(reply))
-        await reply.wait()
+    async def _ensure(self, keys: Iterable[QueueKey]) -> None:
+        """The queues are there; those that are new are made together."""
+        replies = []
+        for key in keys:
+            replies.append(reply := Reply[None]())
+            await self._root.ask(key, Ensure(reply))
+        for reply in replies:
+            await reply.wait()
 
     def _made(
         self,
