@@ -137,17 +137,19 @@ class QueueSupervisor:
             await self._load(now)
 
     async def _serve(self) -> None:
-        await self._advance()
-        while not self._stopping:
+        self._turn = self._mailbox.take(len(self._mailbox))  # what came during recovery may be to go first
+        while True:
+            for message in self._turn:
+                self._handle(message)
+            await self._advance()
+            self._turn = []
+            if self._stopping:
+                return
             idle = False if len(self._mailbox) else self._idle(self._services.clock.now())
             self._turn = await self._next_messages(idle)
             if idle and not self._turn:
                 self._mailbox.close()
                 return
-            for message in self._turn:
-                self._handle(message)
-            await self._advance()
-            self._turn = []
 
     async def _clear_up(self) -> None:
         """Attempts that ended while the others were cut short are on record all the same."""

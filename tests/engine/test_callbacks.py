@@ -16,7 +16,7 @@ from aq.errors import NotFoundError, StorageFullError
 from aq.instants import to_rfc3339
 from aq.outcome import Outcome
 from aq.storage.answers import TaskFilter
-from aq.storage.changes import Insert, Unit, Update
+from aq.storage.changes import Insert, Start, Unit, Update
 from aq.storage.memory import MemoryStorage
 from aq.storage.sqlite import open_sqlite
 from aq.task import Environment, QueueKey, Status, Task
@@ -373,3 +373,34 @@ async def test_one_after_another_crash_each_end_is_told(autojump_clock: object) 
     assert sorted(callback.options.tells_of or "" for callback in kept) == [task.id for task in tasks]
     assert {body["task"]["id"] for body in receiver.told} == {task.id for task in tasks}
     assert await memory.audit() == []
+
+
+async def test_what_came_while_a_queue_recovered_takes_its_place_in_the_order(autojump_clock: object) -> None:
+    storage = Faulty(MemoryStorage())
+    receiver = Receiver(
+        lambda delivery: FAILURE if trio.current_time() < 50 and delivery.tells_of else SUCCESS
+    )
+    slow = [5.0]
+
+    async def slowly() -> None:
+        if slow:
+            await trio.sleep(slow.pop())
+
+    async with up(storage, receiver) as engine:
+        await engine.queues.create("q", retry_delay=100, retry_backoff="fixed", retry_jitter=0)
+        await submit(engine, callback_url=BACK)
+        await trio.sleep_until(98)
+    storage.after_window = slowly
+    async with up(storage, receiver) as engine:
+        await settled()
+        await submit(engine, callback_url=BACK)
+        await trio.sleep_until(110)
+        starts = [
+            change.id
+            for units in storage.committed
+            for unit in units
+            for change in unit
+            if isinstance(change, Start) and change.queue.environment is Environment.CALLBACK
+        ]
+        first, second = [task.id for task in await callbacks(engine)]
+        assert starts == [first, second, first]
