@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import trio
 
-from aq.actors import janitor
 from aq.actors.services import Sizes
 from aq.engine import Engine
 from aq.errors import NotFoundError, OverloadedError, StorageCorruptError, StorageFullError
@@ -218,11 +217,10 @@ def planned(told: Explanation) -> list[tuple[int, float]]:
     ],
 )
 async def test_the_retries_come_as_they_were_told(
-    autojump_clock: object, monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any], fields: dict[str, Any]
+    autojump_clock: object, policy: dict[str, Any], fields: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(janitor, "EVERY", 3_600)
     receiver = Receiver(lambda delivery: FAILURE)
-    async with up(runner=receiver) as engine:
+    async with up(runner=receiver, sizes=Sizes(tidied=3_600)) as engine:
         await engine.queues.create("q", paused=True, retry_jitter=0, **policy)
         task = await submit(engine, **fields)
         told = planned(await engine.explain(task.id))
