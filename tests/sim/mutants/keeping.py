@@ -276,7 +276,7 @@ KEEPING: Final = [
         where="aq.storage.overlay:Overlay._undo",
         fault=all_but_the_first,
         promises=(*CLAIMS, "the engine lives"),
-        first=30,
+        first=300,
     ),
     Mutant(
         name="a count not moved",
@@ -326,6 +326,7 @@ KEEPING: Final = [
         where="aq.actors.removal:Removal.remove",
         fault=though_it_runs,
         promises=(DURABLE,),
+        first=30,
     ),
     Mutant(
         name="a purge before its mark",
@@ -392,7 +393,7 @@ KEEPING: Final = [
         where="aq.actors.outbox:out_of_step",
         fault=a_conflict,
         promises=("clients are told",),
-        first=15,
+        first=170,
     ),
     Mutant(
         name="a claim of anything",

@@ -203,6 +203,7 @@ STARTING: Final = [
         fault=without_expiry,
         also=(("aq.actors.expiry:Expiry.run", nothing_done),),
         promises=("no start after expiry",),
+        first=30,
     ),
     Mutant(
         name="sent before its start",
