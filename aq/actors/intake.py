@@ -130,8 +130,10 @@ class Intake:
         heads = {entry.id: entry for entry in released}
         by_queue = defaultdict[QueueKey, list[Task]](list)
         for task in tasks:
-            Chronicle(task.queue, self._services).created(task)
             by_queue[task.queue].append(task)
+        chronicles = {key: Chronicle(key, self._services) for key in by_queue}
+        for task in tasks:
+            chronicles[task.queue].created(task)
         for key, written in by_queue.items():
             if key.environment is not Environment.TEST:
                 waiting = [heads.get(task.id) if task.ordering_key else Entry.of(task) for task in written]
