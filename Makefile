@@ -25,7 +25,7 @@ serve: $(STAMP) ## start a development server on 127.0.0.1:8080 with SQLite in .
 	@exec $(BIN)/aq serve --dev
 
 test: $(STAMP) ## run every test
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses auto --dist loadfile
 
 lint: $(STAMP) ## formatting, ruff, mypy --strict, import rules
 	@$(BIN)/ruff format --check .

@@ -167,7 +167,8 @@ class Client:
             with trio.move_on_after(_DYING):
                 await life.gone.wait()  # how it ended is known in a moment
             if life.over == math.inf:
-                self._fault("cut off by a server that lives", f"{method} {path}: {error!r}")
+                what = f"{method} {path} at {began:.3f}: {error!r}"
+                self._fault("cut off by a server that lives", f"{what}; {life.told_of(self.lives.written)}")
             unsent = isinstance(error, httpx.ConnectError)
             if began < life.told and life.death is Death.TERM and not unsent:
                 self._fault("a request before SIGTERM was not answered", f"{method} {path}: {error!r}")

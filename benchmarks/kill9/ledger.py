@@ -38,6 +38,13 @@ class Life:
     streams: list[bool] = field(factory=list)
     """Of each event stream that was open at the end: whether its last word was ``end``."""
 
+    def told_of(self, lives: list[Life]) -> str:
+        """Which of ``lives`` it is and what came when, for the reader of a fault."""
+        return (
+            f"life {lives.index(self) + 1} of {len(lives)}: began {self.began:.3f}, answered {self.ready:.3f},"
+            f" SIGTERM {self.told:.3f}, {self.death}"
+        )
+
 
 @define
 class Made:

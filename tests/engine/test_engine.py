@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -513,6 +514,7 @@ async def test_an_error_that_is_no_utf8_or_too_long_is_kept_as_far_as_it_can_be(
             raise RuntimeError("/tmp/\udcff")
         return Outcome(status=AttemptStatus.ERROR, error="x" * 5_000, response_body=b"y" * 50_000)
 
+    caplog.set_level(logging.CRITICAL, "aq.actors.runner")  # a report of what is no UTF-8 is sent to nobody
     async with open_engine(f"sqlite:///{tmp_path}/aq.db", runner=runner) as engine:
         await engine.queues.create("q", retry_delay=0)
         task = await engine.submit(NewTask("q", URL, max_retries=1))
