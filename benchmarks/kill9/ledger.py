@@ -40,10 +40,8 @@ class Life:
 
     def told_of(self, lives: list[Life]) -> str:
         """Which of ``lives`` it is and what came when, for the reader of a fault."""
-        return (
-            f"life {lives.index(self) + 1} of {len(lives)}: began {self.began:.3f}, answered {self.ready:.3f},"
-            f" SIGTERM {self.told:.3f}, {self.death}"
-        )
+        number = f"life {lives.index(self) + 1} of {len(lives)}"
+        return f"{number}: began {self.began:.3f}, ready {self.ready:.3f}, told {self.told:.3f}, {self.death}"
 
 
 @define
