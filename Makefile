@@ -15,6 +15,7 @@ setup: $(STAMP) ## make .venv with pinned dependencies and .venv/bin/aq
 
 $(STAMP): pyproject.toml requirements/tools.txt requirements/all.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aq needs Python 3.11 or newer; %s is %s.%s. Try: make $(MAKECMDGOALS) PYTHON=python3.12" % (sys.executable, *sys.version_info[:2]))'
+	@echo "Setting up .venv with what requirements/ pins: once, about a minute" >&2
 	@$(PYTHON) -m venv --clear .venv || { echo "aq needs Python's venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/all.txt

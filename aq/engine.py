@@ -49,6 +49,10 @@ from aq.storage.changes import Change
 from aq.target import parse_target
 from aq.task import NO_TRACE, Attempt, Environment, NewTask, QueueKey, Status, Task, TraceContext
 
+_ENDED: Final = {
+    Status.COMPLETED: "it is completed",
+    Status.FAILED: "it has failed; a retry makes it pending again",
+}
 MAX_INTAKE_BYTES: Final = 64 << 20
 """Payload bytes that may be on their way to disk at once; beyond, `Engine.submit` is refused."""
 
@@ -277,7 +281,7 @@ class Engine:
         task = (await self._stored(task_id, environment)).task
         now = self._services.clock.now()
         if task.status.final:
-            return Explanation(task, (Reason(Why.ENDED, f"it is {task.status}"),))
+            return Explanation(task, (Reason(Why.ENDED, _ENDED[task.status]),))
         beside = await self._beside(task)
         reply = Reply[Explanation]()
         try:
@@ -376,7 +380,11 @@ class Engine:
         for field in ("webhook_url", "callback_url"):
             refusal = self._forbidden(getattr(new, field))
             if refusal is not None:
-                wrong.errors.append(FieldError(field, f"must not go to {refusal}"))
+                wrong.errors.append(
+                    FieldError(
+                        field, f"must not go to {refusal}, unless the service was started with --allow"
+                    )
+                )
         if new.run_at is not None or new.expires_in is not None:
             with wrong:
                 clock = self._services.clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -88,7 +89,7 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
     listeners = await _bind(settings.host, settings.port)
     apart = None
     if settings.metrics_port is not None:
-        apart = await _bind(settings.metrics_host, settings.metrics_port)
+        apart = await _bind(settings.metrics_host, settings.metrics_port, "--metrics-port")
     with _signals() as told:
         async with (
             _traced(settings) as tracer,
@@ -128,11 +129,15 @@ async def serve(settings: Settings, say: Callable[[str], None]) -> None:
                     await _run(engine, traffic, told, settings.grace)
 
 
-async def _bind(host: str, port: int) -> Sequence[trio.SocketListener]:
+async def _bind(host: str, port: int, option: str = "--port") -> Sequence[trio.SocketListener]:
+    """Raises BindError; the option is what it says to change where somebody else has the port."""
     try:
         return await open_listeners(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
+        if error.errno == errno.EADDRINUSE:
+            variable = "AQ_" + option.removeprefix("--").replace("-", "_").upper()
+            reason += f"; is another aq running? {option} or {variable} takes another port"
         raise BindError(f"cannot listen on {host}:{port}: {reason}") from None
 
 

@@ -31,7 +31,7 @@ def doctor(storage: str, as_json: bool) -> None:
 
     path = path_of(storage)
     if path is not None and not os.path.exists(path):
-        raise Failure(f"there is no store at {path}")
+        raise Failure(f"there is no store at {path}", hint="--storage names another one.")
     tell_progress(f"checking {storage} …", as_json)
     try:
         problems = trio.run(_examine, storage)

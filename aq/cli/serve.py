@@ -178,8 +178,8 @@ def _check(settings: Settings) -> None:
         raise click.UsageError("--otel needs the extra otel: pip install 'asyncqueue[otel]'")
     _check_tls(settings.tls_cert, settings.tls_key)
     _expect("--allow", Guard, settings.allow)
-    _expect("AQ_API_KEY", check_key, settings.api_key)
-    _expect("AQ_SIGNING_SECRET", parse_secrets, settings.signing_secret)
+    _expect("AQ_API_KEY", check_key, settings.api_key, "without it a first key is made and printed")
+    _expect("AQ_SIGNING_SECRET", parse_secrets, settings.signing_secret, "`aq secret` makes one")
     try:
         open_storage(settings.storage)
     except ValidationError as error:
@@ -209,13 +209,13 @@ def _has_otel() -> bool:
     return True
 
 
-def _expect(name: str, check: Callable[[Any], object], value: object) -> None:
-    """A value that is set must pass the check, which raises ValueError."""
+def _expect(name: str, check: Callable[[Any], object], value: object, hint: str | None = None) -> None:
+    """A value that is set must pass the check, which raises ValueError; the hint says what else there is."""
     try:
         if value is not None:
             check(value)
     except ValueError as error:
-        raise click.UsageError(f"{name}: {error}") from None
+        raise click.UsageError(f"{name}: {error}{f' ({hint})' if hint else ''}") from None
 
 
 def _run(settings: Settings) -> None:

@@ -66,6 +66,8 @@ def address(url: str | None, key: str | None) -> tuple[str, str]:
 
     found = dev_values() if url is None or key is None else {}
     url = (url or found.get(URL) or DEFAULT_URL).rstrip("/")
+    if not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"--url (or AQ_URL) begins with http:// or https://, as in {DEFAULT_URL}")
     if key is None and url == found.get(URL):
         key = found.get(KEY)
     if key is None:
@@ -106,7 +108,9 @@ def _failure(error: APIError, url: str) -> Failure:
             code = Code.NOT_FOUND
         case ConnectionFailed() | TimedOut():
             code = Code.UNREACHABLE
-            hint = f"Is `make serve` running? --url or AQ_URL names another address than {url}."
+            hint = (
+                "Does it run? `make serve` starts one on this machine; --url or AQ_URL names another address."
+            )
         case AuthenticationError():
             hint = (
                 "Set AQ_API_KEY, or give --api-key. A key from .aq.env is good for the `aq serve --dev` that"

@@ -92,7 +92,7 @@ def list_(client: Client, as_json: bool, *, limit: int, every: bool, **which: An
     print_table(
         ["id", "queue", "status", "priority", "when", "error", "webhook"],
         rows,
-        empty="there are no such tasks",
+        empty="there are no such tasks" + (" (`aq queues list` shows all queues)" if which["queue"] else ""),
     )
     if len(found) == limit and not every:
         say(f"These are the newest {limit}: --limit or --all for more.")

@@ -175,7 +175,10 @@ _NUMERIC: Final = re.compile(r"[0-9][0-9a-fx]*(?:\.[0-9][0-9a-fx]*){0,3}", re.IG
 
 
 def _network(text: str | Network) -> Network:
-    network = ip_network(text) if isinstance(text, str) else text
+    try:
+        network = ip_network(text) if isinstance(text, str) else text
+    except ValueError as error:
+        raise ValueError(f"{error}; a network is written as 10.1.0.0/16") from None
     if isinstance(network, IPv6Network) and network.subnet_of(MAPPED):
         raise ValueError(f"{network} is a range of IPv4-mapped addresses: allow the IPv4 range inside it")
     return network

@@ -80,10 +80,16 @@ except SystemExit:
         assert done.stderr == "[]", option
 
 
-def test_an_unknown_command_is_wrong_usage_that_names_it() -> None:
-    ended = aq("sned")
-    assert (ended.code, ended.out) == (2, "")
-    assert "sned" in ended.err
+def test_an_unknown_command_is_wrong_usage_that_names_it_and_what_is_like_it() -> None:
+    for words, said in (
+        (("sned",), "there is no command sned; did you mean send?"),
+        (("xyzzy", "--json"), "there is no command xyzzy"),
+        (("--url", "http://127.0.0.1:9", "tasks", "list"), "aq COMMAND --url"),
+    ):
+        ended = aq(*words)
+        assert (ended.code, ended.out) == (2, "")
+        assert said in ended.err
+    assert "did you mean" not in aq("xyzzy").err
 
 
 def test_with_json_wrong_usage_is_one_object_on_stderr() -> None:

@@ -22,12 +22,16 @@ def test_where_nobody_answers_it_is_exit_code_4_with_what_to_do() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     ended = aq("tasks", "list", "--url", url, "--api-key", "aq_live_x", "--json")
     assert (ended.code, ended.out) == (4, "")
-    assert "Is `make serve` running?" in ended.error["hint"]
+    assert "`make serve` starts one" in ended.error["hint"]
+    assert "--url" in ended.error["hint"]
 
 
 def test_what_is_no_address_or_key_is_wrong_usage() -> None:
-    for url, key in (("ftp://a", "aq_live_x"), ("http://127.0.0.1:9", "a b")):
-        assert aq("tasks", "list", "--url", url, "--api-key", key).code == 2
+    for url, key, named in (("ftp://a", "aq_live_x", "http://"), ("http://127.0.0.1:9", "a b", "api_key")):
+        ended = aq("tasks", "list", "--url", url, "--api-key", key)
+        assert ended.code == 2
+        assert named in ended.err
+    assert "begins with http://" in aq("tasks", "list", "--url", "127.0.0.1:8080").err
 
 
 async def test_in_the_folder_of_a_development_server_nothing_need_be_set(tmp_path: Path) -> None:

@@ -160,7 +160,8 @@ def test_lists_are_filtered_limited_and_aligned(call: Command, hook: str) -> Non
 def test_an_empty_list_is_exit_code_0(call: Command) -> None:
     assert (call("tasks", "list", "--queue", "none", "--json").out) == "[]\n"
     ended = call("tasks", "list", "--queue", "none")
-    assert (ended.code, ended.out, ended.err) == (0, "", "there are no such tasks\n")
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == "there are no such tasks (`aq queues list` shows all queues)\n"
 
 
 def test_get_shows_attempts_and_nothing_that_moves_the_cursor(call: Command, hook: str) -> None:

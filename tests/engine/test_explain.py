@@ -52,6 +52,7 @@ async def test_not_yet_due_running_and_ended(autojump_clock: object) -> None:
         await gate.end(task)
         told = await engine.explain(task.id)
         assert ([reason.why for reason in told.reasons], told.retries) == ([Why.ENDED], ())
+        assert told.reasons[0].detail == "it is completed"
         with pytest.raises(NotFoundError):
             await engine.explain("task_" + "0" * 26)
 

@@ -112,10 +112,10 @@ def test_a_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 USAGE = {
     "dev beyond loopback": (["--dev", "--host", "0.0.0.0"], {}, "loopback"),
     "dev on a name": (["--dev", "--host", "example.com"], {}, "loopback"),
-    "no network": (["--allow", "10.0.0.1/8"], {}, "--allow"),
-    "short key": ([], {"AQ_API_KEY": "aq_live_short"}, "AQ_API_KEY"),
+    "no network": (["--allow", "10.0.0.1/8"], {}, "written as 10.1.0.0/16"),
+    "short key": ([], {"AQ_API_KEY": "aq_live_short"}, "AQ_API_KEY: must be"),
     "key without prefix": ([], {"AQ_API_KEY": "s3cret" * 10}, "AQ_API_KEY"),
-    "no secret": ([], {"AQ_SIGNING_SECRET": "s3cret"}, "AQ_SIGNING_SECRET"),
+    "no secret": ([], {"AQ_SIGNING_SECRET": "s3cret"}, "`aq secret` makes one"),
     "unknown storage": (["--storage", "mysql://x"], {}, "storage"),
     "port out of range": (["--port", "65536"], {}, "--port"),
     "metrics port out of range": (["--metrics-port", "-1"], {}, "--metrics-port"),

@@ -55,4 +55,5 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     result = doctor(tmp_path / "none.db")
     assert result.exit_code == 1
     assert "there is no store at" in result.output
+    assert "--storage names another" in result.output
     assert not (tmp_path / "none.db").exists()

@@ -45,4 +45,5 @@ async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
         )
     assert process.returncode == 1
     assert process.stderr.decode().startswith(f"Error: cannot listen on 127.0.0.1:{port}")
+    assert b"--metrics-port or AQ_METRICS_PORT takes another" in process.stderr
     assert process.stderr.count(b"\n") == 1

@@ -112,7 +112,7 @@ async def test_a_second_server_on_one_database_is_refused(tmp_path: Path) -> Non
     async with serving(storage=f"sqlite:///{tmp_path}/aq.db"):
         code, output = await ended(tmp_path, "--port", "0", "--storage", DATABASE)
     assert code == 1
-    assert re.fullmatch(r"Error: .*aq\.db.*\n", output)
+    assert re.fullmatch(r"Error: .*aq\.db.*: end that one, or take another file\n", output)
 
 
 async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
@@ -121,6 +121,7 @@ async def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
         code, output = await ended(tmp_path, "--port", port, "--storage", "memory:")
     assert code == 1
     assert output.startswith(f"Error: cannot listen on 127.0.0.1:{port}: ")
+    assert "--port or AQ_PORT takes another" in output
     assert output.count("\n") == 1
 
 

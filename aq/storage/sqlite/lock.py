@@ -37,7 +37,8 @@ class StoreLock:
             holder = line.decode(errors="replace") or "unknown"
             os.close(self._descriptor)
             raise StorageError(
-                f"{path} is in use by process {holder}; one process at a time may open a SQLite store"
+                f"{path} is in use by process {holder}; one process at a time may open a SQLite store:"
+                " end that one, or take another file"
             ) from error
         except OSError as error:
             os.close(self._descriptor)
