@@ -157,8 +157,7 @@ class Client:
 
     async def _ask(self, method: str, path: str, **kwargs: Any) -> httpx.Response | None:
         """One request; None where the server died before its answer."""
-        await self.lives.alive.wait()
-        life, began = self.lives.now, time.time()
+        life, began = await self.lives.answering(), time.time()
         client = await self._client_of(life)
         self.ledger.requests += 1
         try:
@@ -215,19 +214,25 @@ class Client:
 
 
 async def follow_events(lives: Lives) -> None:
-    """An event stream over every life; whether each ended with its last word is written down."""
+    """An event stream over every life."""
     while True:
-        await lives.alive.wait()
-        life, last = lives.now, ""
-        try:
-            async with lives.client() as client, client.stream("GET", "/v1/events") as answer:
-                async for line in answer.aiter_lines():
-                    last = line.removeprefix("event: ") if line.startswith("event: ") else last
-        except httpx.TransportError:
-            last = ""
-        if life.told < math.inf:
-            life.streams.append(last == "end")
+        life = await lives.answering()
+        await follow(lives, life)
         await life.gone.wait()
+
+
+async def follow(lives: Lives, life: Life) -> None:
+    """If a SIGTERM met the stream open, whether it ended with its last word is written down."""
+    last, opened = "", math.inf
+    try:
+        async with lives.client() as client, client.stream("GET", "/v1/events") as answer:
+            opened = time.time() if answer.is_success else math.inf
+            async for line in answer.aiter_lines():
+                last = line.removeprefix("event: ") if line.startswith("event: ") else last
+    except httpx.TransportError:
+        last = ""
+    if opened < life.told < math.inf:
+        life.streams.append(last == "end")
 
 
 def unix(text: str) -> float:

@@ -60,6 +60,12 @@ class Lives:
         """The life that is, or was the last."""
         return self.written[-1]
 
+    async def answering(self) -> Life:
+        """The life that answers requests, once one does; it has not ended when this returns."""
+        while not self.alive.is_set():
+            await self.alive.wait()
+        return self.now  # not after a turn of the event loop, in which the next one may have begun
+
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             base_url=self.url,
