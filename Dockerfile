@@ -1,5 +1,5 @@
 # AsyncQueue as an image: `docker build -t asyncqueue .`
-# What is installed is pinned with hashes by requirements/all.txt; to pin the base image too, name it by its digest.
+# What is installed is pinned with hashes by requirements/run.txt; to pin the base image too, name it by its digest.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements requirements
@@ -8,8 +8,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY aq aq
 RUN uv build --wheel --build-constraint requirements/all.txt --out-dir dist \
  && uv venv /opt/aq \
- && uv pip install --no-cache --python /opt/aq/bin/python --compile-bytecode \
-        --constraint requirements/all.txt "$(echo dist/*.whl)[otel]"
+ && uv pip install --no-cache --python /opt/aq/bin/python --compile-bytecode --require-hashes -r requirements/run.txt \
+ && uv pip install --no-cache --python /opt/aq/bin/python --compile-bytecode --no-deps dist/*.whl
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --no-create-home aq && install --directory --owner=aq --mode=0700 /var/lib/aq

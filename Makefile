@@ -84,4 +84,5 @@ powercut: $(STAMP) ## cut the power under real SQLite: CUTS (10,000) of the stor
 
 pins: $(STAMP) ## compile requirements/*.txt anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra otel --group dev pyproject.toml -o requirements/all.txt --custom-compile-command "make pins"
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra otel --constraint requirements/all.txt pyproject.toml -o requirements/run.txt --custom-compile-command "make pins"
 	@echo 'uv>=0.9' | $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements/tools.txt --custom-compile-command "make pins"

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import trio
 import yaml
+from packaging.requirements import Requirement
 
 from aq.api.framing import MAX_BODY_BYTES
 from aq.cli.serve import serve
@@ -77,12 +78,35 @@ def test_what_the_image_is_made_of_is_there_and_not_ignored() -> None:
 def test_the_image_installs_nothing_that_is_not_pinned() -> None:
     installs = [part for word, rest in instructions() if word == "RUN" for part in rest.split("&&")]
     installs = [part for part in installs if "install " in part and "--directory" not in part]
-    assert len(installs) == 2
-    for part in installs:
-        assert "--require-hashes -r requirements/" in part or "--constraint requirements/all.txt" in part
+    assert len(installs) == 3
+    *pinned, ours = installs
+    assert all("--require-hashes -r requirements/" in part for part in pinned)
+    assert "--no-deps dist/*.whl" in ours
     assert any(
         "uv build" in rest and "--build-constraint requirements/all.txt" in rest for _, rest in instructions()
     )
+
+
+def test_what_the_service_needs_is_pinned_in_the_versions_that_are_tested_and_no_more() -> None:
+    run, tested = pins("run.txt"), pins("all.txt")
+    assert run.items() <= tested.items()
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = names([*told["project"]["dependencies"], *told["project"]["optional-dependencies"]["otel"]])
+    assert needed <= run.keys()
+    by_others = {"requests"}  # development asks for it, and so does what exports spans
+    assert (names(told["dependency-groups"]["dev"]) - needed) & run.keys() <= by_others
+
+
+def pins(name: str) -> dict[str, str]:
+    """What a file of requirements/ pins, by name."""
+    return dict(
+        re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+    )
+
+
+def names(asked: list[str]) -> set[str]:
+    """Of what pyproject.toml asks for."""
+    return {Requirement(line).name.lower() for line in asked}
 
 
 def test_the_image_runs_as_nobody_special_and_ends_in_good_order() -> None:
