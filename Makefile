@@ -4,6 +4,8 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 BENCH = --runs $(or $(RUNS),$(if $(QUICK),1,5)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) $(foreach row,$(ONLY),--only $(row))
 STAMP := .venv/.ready
+# Every server that a test starts would compile all that it imports anew, which is half of its start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test lint check format docs docs-serve screenshots bench bench-peers bench-10m kill9 hostile-run fuzz machine powercut sim sim-mutants sim-hashes pins

@@ -35,8 +35,7 @@ from aq.task import Environment, NewTask, QueueKey
 from tests.api.api_world import open_api
 from tests.docs.blocks import PAGES, ROOT, blocks
 from tests.docs.curl import Command, curl, remembered, same_shape
-from tests.docs.stories import MOST_SECONDS
-from tests.server.serve_world import SERVE, Process, client, lasting, running
+from tests.server.serve_world import Process, client, running
 
 README = (ROOT / "README.md").read_text()
 API = [
@@ -51,12 +50,10 @@ WEBHOOKS = API[-1].read_text()
 
 
 async def ended(server: Process, key: str, task_id: str) -> dict[str, Any]:
-    """The task once it is completed or failed; asked again and again, as a user would."""
-    task: dict[str, Any] = {"status": "pending"}
+    """The task once it is completed or failed."""
     async with client(server.url, key) as sender:
-        with trio.fail_after(15):
-            while task["status"] not in ("completed", "failed"):
-                task = (await sender.get(f"/v1/tasks/{task_id}")).json()
+        task: dict[str, Any] = (await sender.get(f"/v1/tasks/{task_id}?wait=60")).json()
+    assert task["status"] in ("completed", "failed"), task
     return task
 
 
@@ -139,7 +136,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 # -- docs ---------------------------------------------------------------------------------------------------
 async def test_every_curl_line_of_the_api_pages(tmp_path: Path) -> None:
     """In order, on one server, with ids from the answers before. A comment at the end names the status."""
-    async with lasting(MOST_SECONDS, tmp_path, [*SERVE, "--dev"], {}) as server:
+    async with running(tmp_path, "--dev") as server:
         variables = {"AQ_API_KEY": server.key, "AQ": server.url}
         for page in API:
             text = page.read_text().replace("http://127.0.0.1:8080", server.url)

@@ -49,9 +49,7 @@ class Command:
 
     async def run(self) -> httpx.Response:
         async with client(self.url, None) as sender:
-            return await sender.request(
-                self.method, self.url, content=self.body, headers=self.headers, timeout=30
-            )
+            return await sender.request(self.method, self.url, content=self.body, headers=self.headers)
 
     async def listen(self) -> str:
         """The id of a stream's first event, "" where it has none; within the seconds that it was given."""

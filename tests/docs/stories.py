@@ -31,10 +31,8 @@ from attrs import define, field
 from aq.cli.serve import serve
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.curl import Command, remembered
-from tests.server.serve_world import SERVE, Process, lasting
+from tests.server.serve_world import MOST_SECONDS, Process, running
 
-MOST_SECONDS: Final = 75
-"""For a whole page, on a machine that is busy."""
 SHELL_WORDS: Final = r"(?:curl|export|make|aq|\.venv/bin/\w+) "
 _VARYING: Final = r"(?:task|sch|key)_[0-9A-Z]{26}|\d{4}-\d\d-\d\dT[\d:.]+Z|http://127\.0\.0\.1:\d+"
 
@@ -91,7 +89,7 @@ class Story:
 
     async def hear(self, text: str) -> None:
         assert self.beside is not None
-        with trio.fail_after(20):
+        with trio.fail_after(MOST_SECONDS):
             for line in text.splitlines():
                 await self.beside.until_said(line)
 
@@ -161,7 +159,7 @@ class Story:
     async def run_beside(self, text: str) -> None:
         command = self.command(text.strip())
         self.beside = await self.stack.enter_async_context(
-            lasting(MOST_SECONDS, self.folder, command, self.environment)
+            running(self.folder, command=command, **self.environment)
         )
 
     async def tell_all(self, page: Path) -> None:
@@ -178,7 +176,7 @@ class Story:
 async def story(folder: Path) -> AsyncIterator[Story]:
     """A reader who has just started the server, in an empty folder."""
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(lasting(MOST_SECONDS, folder, [*SERVE, "--dev"], {}))
+        server = await stack.enter_async_context(running(folder, "--dev"))
         variables = {"AQ": server.url, "AQ_API_KEY": server.key}
         yield Story(folder=folder, server=server, stack=stack, variables=variables)
 

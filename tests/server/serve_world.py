@@ -7,10 +7,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import trio
@@ -20,11 +20,13 @@ from aq.server import Settings, serve
 
 SERVE = (sys.executable, "-m", "aq", "serve", "--port", "0")
 KEY = "aq_live_" + "k" * 43
+MOST_SECONDS: Final = 75
+"""For a server and all that is done with it, on a machine that is busy: less than pytest's own patience."""
 
 
 def client(url: str, key: str | None = KEY) -> httpx.AsyncClient:
     headers = {} if key is None else {"X-API-Key": key}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=MOST_SECONDS, trust_env=False)
 
 
 @define
@@ -74,19 +76,14 @@ class Process(Serving):
 async def running(
     folder: Path, *args: str, command: Sequence[str] = SERVE, **env: str
 ) -> AsyncIterator[Process]:
-    """``aq serve`` on a free port, ready; ended by SIGTERM if the test has not ended it."""
-    async with lasting(20, folder, [*command, *args], env) as process:
-        yield process
-
-
-@asynccontextmanager
-async def lasting(
-    seconds: float, folder: Path, command: Sequence[str], env: Mapping[str, str]
-) -> AsyncIterator[Process]:
-    """Any server, ready once it says "ready on", for so many seconds at most."""
+    """``aq serve`` on a free port, or another that says "ready on"; ended by SIGTERM if the test has not."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AQ_")}
     started = await trio.lowlevel.open_process(
-        command, cwd=folder, env={**clean, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, *args],
+        cwd=folder,
+        env={**clean, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert started.stdout is not None
     assert started.stderr is not None
@@ -95,7 +92,7 @@ async def lasting(
         async with started.stdout, started.stderr, trio.open_nursery() as nursery:
             nursery.start_soon(process.pump, started.stdout, "said")
             nursery.start_soon(process.pump, started.stderr, "logged")
-            with trio.fail_after(seconds):
+            with trio.fail_after(MOST_SECONDS):
                 await process.until_said("ready on")
                 yield process
                 if started.returncode is None:

@@ -144,8 +144,7 @@ async def test_dev_prints_a_first_task_that_arrives(tmp_path: Path) -> None:
             headers = {"Content-Type": "application/json"}
             made = (await api.post("/v1/tasks", content=task, headers=headers)).json()
             await server.until_said("received {")
-            while (shown := (await api.get(f"/v1/tasks/{made['id']}")).json())["status"] != "completed":
-                await trio.lowlevel.checkpoint()
+            shown = (await api.get(f"/v1/tasks/{made['id']}?wait=60")).json()
             assert [attempt["response_code"] for attempt in shown["attempts"]] == [200]
             listed = re.findall(r"'(http://\S+/v1/tasks\?\S+)'", server.said)[0]
             assert (await api.get(listed)).json()["pagination"]["total"] == 1

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from aq.api import tls
 from aq.cli import main
-from tests.server.serve_world import KEY, Process, Serving, holding_target, running, serving
+from tests.server.serve_world import KEY, MOST_SECONDS, Process, Serving, holding_target, running, serving
 
 HEAD = (
     b"POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -56,7 +56,11 @@ def lane(request: pytest.FixtureRequest) -> bool:
 
 def client(url: str, papers: Papers) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        base_url=url, headers={"X-API-Key": KEY}, verify=papers.trusting, trust_env=False, timeout=20
+        base_url=url,
+        headers={"X-API-Key": KEY},
+        verify=papers.trusting,
+        trust_env=False,
+        timeout=MOST_SECONDS,
     )
 
 
