@@ -1,4 +1,4 @@
-"""A task asked for anew: as fields, and as lines for a shell. Pure."""
+"""A task as lines for a shell that ask for it anew. Pure."""
 
 from __future__ import annotations
 
@@ -12,16 +12,9 @@ from aq.delivery.protocol import Delivery
 from aq.delivery.webhook import body_of
 from aq.documents import HIDDEN
 from aq.engine import TaskView
-from aq.task import DEFAULT_PRIORITY, NO_OPTIONS, JsonText, Method, NewTask, Task
+from aq.task import DEFAULT_PRIORITY, NO_OPTIONS, Method, Task
 
 _JSON: Final = "Content-Type: application/json"
-
-
-def anew(view: TaskView) -> NewTask:
-    """The same task, to be due at once: with its headers, and without its idempotency key."""
-    return NewTask(
-        **fields_of(view.task), headers=dict(view.task.options.headers), payload=JsonText(view.payload)
-    )
 
 
 def fields_of(task: Task) -> Mapping[str, Any]:

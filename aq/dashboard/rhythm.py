@@ -31,7 +31,7 @@ def every_in_words(seconds: int) -> str:
 
 
 def cron_in_words(cron: str) -> str:
-    """``every day at 08:30``, ``every 5 minutes``, ``at 09:00 on Monday to Friday``."""
+    """``every day at 08:30``, ``every 5 minutes``, ``at 09:00 from Monday to Friday``."""
     minute, hour, day, month, weekday = cron.upper().split()
     time = _time(minute, hour)
     dates = _dates(day, _named(month, _SHORT_MONTHS), _named(weekday, _SHORT_DAYS))
@@ -78,14 +78,14 @@ def _dates(day: str, month: str, weekday: str) -> str | None:
     words = []
     if weekday != "*":
         days = _spans(weekday, list(_DAYS))
-        words.append(None if days is None else f"on {days}")
+        words.append(None if days is None else f"{_from(weekday)} {days}")
     if day != "*":
         days = "the last day" if day == "L" else _spans(day, [_ordinal(number) for number in range(32)])
         of = "" if month != "*" else " of every month"
         words.append(None if days is None else f"on {days if day == 'L' else f'the {days}'}{of}")
     if month != "*":
         months = _spans(month, list(_MONTHS))
-        words.append(None if months is None else f"{'of' if day != '*' else 'in'} {months}")
+        words.append(None if months is None else f"{'of' if day != '*' else _from(month, 'in')} {months}")
     told = [word for word in words if word is not None]
     return " ".join(told) if len(told) == len(words) else None
 
@@ -124,6 +124,11 @@ def _spans(field: str, names: list[str]) -> str | None:
         first, _, last = part.partition("-")
         parts.append(names[int(first)] if not last else f"{names[int(first)]} to {names[int(last)]}")
     return _and(parts)
+
+
+def _from(field: str, else_: str = "on") -> str:
+    """``from`` before a single span."""
+    return "from" if re.fullmatch(r"\d+-\d+", field) else else_
 
 
 def _ordinal(number: int) -> str:

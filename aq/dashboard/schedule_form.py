@@ -72,7 +72,7 @@ def _read(name: str, text: str, wrong: list[FieldError]) -> Any:
     readers: Mapping[str, Callable[[str], Any]] = {
         **dict.fromkeys(_NUMBERS, int),
         "tags": lambda tags: [tag.strip() for tag in tags.split(",") if tag.strip()],
-        "payload": _payload,
+        "payload": payload_of,
     }
     try:
         return readers.get(name, str)(text)
@@ -82,8 +82,8 @@ def _read(name: str, text: str, wrong: list[FieldError]) -> Any:
         return None
 
 
-def _payload(text: str) -> JsonText:
-    """The bytes that somebody wrote are the bytes that are sent."""
+def payload_of(text: str) -> JsonText:
+    """The bytes that somebody wrote are the bytes that are sent. ValueError for what is no object."""
     try:
         parse_object(text.encode())
     except NotJsonError as error:

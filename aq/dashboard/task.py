@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import asdict, frozen
@@ -10,13 +11,14 @@ from quart import Blueprint, Response, g, request
 
 from aq.api import views
 from aq.api.auth import check_queue, environment, grant, may_see
-from aq.dashboard.curl import anew, to_api, to_receiver
+from aq.dashboard.again import FIELDS, anew, filled_in
+from aq.dashboard.curl import to_api, to_receiver
 from aq.dashboard.path import WORDS, Kind, path_of
 from aq.dashboard.sentences import sentence
 from aq.dashboard.shell import done, page
 from aq.documents import attempt_document
 from aq.engine import Engine, TaskView
-from aq.errors import NotFoundError, UnavailableError
+from aq.errors import NotFoundError, UnavailableError, ValidationError
 from aq.explanation import Explanation
 from aq.task import Attempt, Status
 
@@ -39,6 +41,7 @@ class TaskPage:
     def mount(self, blueprint: Blueprint) -> None:
         blueprint.add_url_rule(_ONE, "task", self.one, methods=["GET"])
         blueprint.add_url_rule(f"{_ONE}/retry", "retry_task", self.retry, methods=["POST"])
+        blueprint.add_url_rule(f"{_ONE}/again", "ask_to_send_again", self.ask_to_send, methods=["GET"])
         blueprint.add_url_rule(f"{_ONE}/again", "send_task_again", self.again, methods=["POST"])
         blueprint.add_url_rule(f"{_ONE}/delete", "ask_to_delete_task", self.ask_to_delete, methods=["GET"])
         blueprint.add_url_rule(f"{_ONE}/delete", "delete_task", self.delete, methods=["POST"])
@@ -71,11 +74,20 @@ class TaskPage:
         await self.engine.retry(task_id, environment=environment(), sees=may_see)
         return done(f"/tasks/{task_id}", "It is due again, with all of its retries.")
 
-    async def again(self, task_id: str) -> Response:
-        """A new task with the same fields, which is due at once."""
+    async def ask_to_send(self, task_id: str) -> Response:
         view = await self._visible(task_id)
-        check_queue(grant(), view.task.queue.name)
-        task = await self.engine.submit(anew(view), environment=environment())
+        return _form(view, filled_in(view), secrets.token_hex(8))
+
+    async def again(self, task_id: str) -> Response:
+        """A new task with the same fields but for what was written anew; a form sent twice makes one."""
+        view, form = await self._visible(task_id), (await request.form).to_dict()
+        once = form.get("once", "")
+        try:
+            new = anew(view, form, f"again-{once}" if once else None)
+            check_queue(grant(), new.queue)
+            task = await self.engine.submit(new, environment=environment())
+        except ValidationError as error:
+            return _form(view, {**filled_in(view), **form}, once, error)
         return done(f"/tasks/{task.id}", f"This is the new task, made from {task_id}.")
 
     async def ask_to_delete(self, task_id: str) -> Response:
@@ -101,6 +113,20 @@ class TaskPage:
             return await self.engine.explain(view.task.id, environment=environment())
         except (NotFoundError, UnavailableError):
             return None
+
+
+def _form(
+    view: TaskView, values: Mapping[str, str], once: str, error: ValidationError | None = None
+) -> Response:
+    """What would be sent, or was typed and what is wrong with it."""
+    return page(
+        "task_again.html",
+        status=200 if error is None else 422,
+        task=views.whole_task(view),
+        values={name: values[name] for name in FIELDS},
+        errors={} if error is None else {it.field: it.message for it in error.errors},
+        once=once,
+    )
 
 
 def _attempts(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:

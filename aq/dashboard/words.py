@@ -55,6 +55,11 @@ def when(text: str, now: Instant) -> Markup:
     )
 
 
+def at(text: str) -> str:
+    """``24 Nov 2026 18:05:09 UTC``."""
+    return f"{datetime.fromisoformat(text):%-d %b %Y %H:%M:%S} UTC"
+
+
 def relative(at: Instant, now: Instant) -> str:
     """``just now``, ``3 min ago``, ``in 2 h``: one unit."""
     seconds = abs(at - now) / SECOND
@@ -65,4 +70,10 @@ def relative(at: Instant, now: Instant) -> str:
     return f"in {told}" if at > now else f"{told} ago"
 
 
-FILTERS: Final[Mapping[str, Callable[..., Any]]] = {"count": count, "span": span, "rate": rate, "when": when}
+FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
+    "count": count,
+    "span": span,
+    "rate": rate,
+    "when": when,
+    "at": at,
+}

@@ -1,6 +1,8 @@
-"""How soon pages are painted on a large store, and what a stream costs while nothing happens.
+"""What pages cost on a large store, when they are painted, and what one costs while nothing happens.
 
 .venv/bin/python -m tests.dashboard.measure --tasks 1000000
+
+CPU seconds are the server's, user and system; they mean the same on a machine that others use too.
 """
 
 from __future__ import annotations
@@ -25,11 +27,28 @@ from aq.storage.conformance.bench import IMAGES, MAIL, Bench
 from aq.task import Attempt, Status, Task
 from tests.dashboard import chromium
 from tests.dashboard.conftest import sign_in
-from tests.dashboard.served import serving
+from tests.dashboard.served import Served, serving
 
-PATHS: Final = ("/", "/queues", "/queues/mail", "/tasks", "/tasks?status=failed&error_type=dns", "/failures")
+PATHS: Final = (
+    "/",
+    "/queues",
+    "/queues/mail",
+    "/tasks",
+    "/tasks?status=failed",
+    "/tasks?queue=mail",
+    "/tasks?queue=mail&status=completed",
+    "/tasks?error_type=dns",
+    "/tasks?destination=https://host39.example.com",
+    "/tasks?tag=unheard",
+    "/tasks?created_before=2020-01-01T00:00:00Z",
+    "/failures",
+    "/failures/retry?queue=mail&error_type=dns",
+    "/schedules",
+    "/keys",
+)
 VISITS: Final = 7
-IDLE_SECONDS: Final = 20
+ANSWERS: Final = 20
+IDLE_SECONDS: Final = 60
 _BATCH: Final = 2_000
 _PAINTED: Final = """() => {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
@@ -41,27 +60,38 @@ _PAINTED: Final = """() => {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=1_000_000)
-    tasks = parser.parse_args().tasks
+    parser.add_argument("--keep", type=Path, help="a database that is there from before, or stays")
+    asked = parser.parse_args()
     path = chromium.find()
     if path is None:
         raise SystemExit(chromium.MISSING)
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(fill, f"sqlite:///{folder}/aq.db", tasks)
-        with serving(Path(folder), "sqlite:///aq.db") as server, sync_playwright() as playwright:
+        place = asked.keep or Path(folder, "aq.db")
+        if not place.exists():
+            trio.run(fill, f"sqlite:///{place}", asked.tasks)
+        storage = f"sqlite:///{place.absolute()}"
+        with serving(Path(folder), storage) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
             context = browser.new_context(base_url=server.url)
             page = context.new_page()
             sign_in(page, server.key)
-            print(
-                f"{tasks:,} tasks, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; medians, and best"
-            )
-            for place in PATHS:
-                print(f"{place:40}", painted(page, place))
+            print(f"{_stored(server):,} tasks, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+            for path in (*PATHS, _a_task(server)):
+                print(f"{path:48}", cost(page, server.pid, path), painted(page, path), flush=True)
             page.goto("/")
             watched = idle(server.pid)
             context.close()
-            print(f"one window open: {watched:.2f} % of a core; none: {idle(server.pid):.2f} %")
+            alone = idle(server.pid)
+            print(f"{watched:.2f} % of a core with an overview open, {alone:.2f} % without")
             browser.close()
+
+
+def _stored(server: Served) -> int:
+    return int(server.get("/tasks?limit=1")["pagination"]["total"])
+
+
+def _a_task(server: Served) -> str:
+    return f"/tasks/{server.get('/tasks?limit=1&status=failed')['tasks'][0]['id']}"
 
 
 async def fill(storage_url: str, tasks: int) -> None:
@@ -96,8 +126,17 @@ def _task(bench: Bench, random: Random, at: int) -> Task:
     )
 
 
+def cost(page: Page, pid: int, place: str) -> str:
+    """CPU time of the server for an answer, once it has warmed up."""
+    page.request.get(place)
+    before = _used(pid)
+    for _ in range(ANSWERS):
+        assert page.request.get(place).ok, place
+    return f"CPU {1_000 * (_used(pid) - before) / ANSWERS:5.1f} ms,"
+
+
 def painted(page: Page, place: str) -> str:
-    """First paint, from the click on, and the server's part of it."""
+    """First paint, from the click on, and the server's part of it: medians, and the best."""
     found = []
     for _ in range(VISITS):
         page.goto(place)
@@ -110,7 +149,7 @@ def painted(page: Page, place: str) -> str:
 
 
 def idle(pid: int) -> float:
-    """Per cent of a core that a process uses, measured over `IDLE_SECONDS`."""
+    """Per cent of a core that a process uses, measured over `IDLE_SECONDS`, in seconds of its CPU time."""
     before = _used(pid)
     time.sleep(IDLE_SECONDS)
     return 100 * (_used(pid) - before) / IDLE_SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import frozen
 
@@ -12,9 +12,10 @@ from tests.dashboard.served import Served
 
 @frozen
 class Scenes:
-    """Paths of pages by the names that their screenshots have."""
+    """Paths of pages by the names that their screenshots have, and of pages that have none."""
 
     paths: Mapping[str, str]
+    others: Sequence[str]
 
 
 def play(server: Served, target: Target) -> Scenes:
@@ -69,11 +70,19 @@ def play(server: Served, target: Target) -> Scenes:
     )["id"]
     server.post(f"/schedules/{paused}/pause")
     server.post(f"/schedules/{nightly}/run")
+    shop = server.post("/apikeys", {"name": "the shop", "scopes": ["read", "write"], "queues": ["mail"]})[
+        "id"
+    ]
+    server.post("/apikeys", {"name": "nightly reports", "scopes": ["write"], "rate_limit_per_minute": 600})
+    gone = server.post("/apikeys", {"name": "a contractor, until July", "scopes": ["read"]})["id"]
+    server.api.delete(f"/v1/apikeys/{gone}")
     return Scenes(
         {
             "overview": "/",
             "queues": "/queues",
             "queue": "/queues/exports",
+            "queue-policy": "/queues/exports/policy",
+            "queue-purge": "/queues/exports/purge",
             "tasks": "/tasks",
             "tasks-filtered": "/tasks?status=failed&error_type=http_5xx",
             "tasks-none": "/tasks?queue=mail&tag=unheard",
@@ -81,11 +90,17 @@ def play(server: Served, target: Target) -> Scenes:
             "task-completed": f"/tasks/{good[0]}",
             "task-delayed": f"/tasks/{later}",
             "task-retrying": f"/tasks/{waiting}",
+            "task-again": f"/tasks/{retried}/again",
             "failures": "/failures",
             "failures-retry": "/failures/retry?queue=exports&error_type=http_5xx",
             "schedules": "/schedules",
             "schedule": f"/schedules/{nightly}",
             "schedule-edit": f"/schedules/{nightly}/edit",
             "keys": "/keys",
-        }
+            "key-new": "/keys/new",
+        },
+        [
+            *("/?window=3600", "/new-queue", "/queues/exports/delete", f"/tasks/{later}/delete"),
+            *("/tasks?q=a+word", "/schedules/new", f"/schedules/{nightly}/delete", f"/keys/{shop}/revoke"),
+        ],
     )

@@ -25,13 +25,13 @@ def test_every_page(
 ) -> None:
     page = open_page(width=width, theme=theme)
     wrong = {}
-    for name, path in scenes.paths.items():
+    for path in (*scenes.paths.values(), *scenes.others):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
         page.wait_for_load_state()
-        wrong[name] = [*too_wide(page), *inaccessible(page)]
-    assert {name: found for name, found in wrong.items() if found} == {}
+        wrong[path] = [*too_wide(page), *inaccessible(page)]
+    assert {path: found for path, found in wrong.items() if found} == {}
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -45,6 +45,27 @@ def test_where_there_is_nothing_yet_a_page_says_what_to_do(
     page = open_page(path, width=width, key=key)
     assert [*too_wide(page), *inaccessible(page)] == []
     assert page.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_pages_before_and_beside_the_others(
+    open_page: Open, watch: Watch, width: int, theme: Literal["light", "dark"]
+) -> None:
+    """What is not there, the list of keys, a paused page, and the way in."""
+    watch.expected = ("404",)
+    page = open_page("/queues/unheard", width=width, theme=theme)
+    assert [*too_wide(page), *inaccessible(page)] == []
+    page.keyboard.press("?")
+    page.locator("#help[open]").wait_for()
+    assert [*too_wide(page), *inaccessible(page)] == []
+    page.keyboard.press("?")
+    page.keyboard.press("r")
+    page.get_by_text("nothing on this page moves").wait_for()
+    assert [*too_wide(page), *inaccessible(page)] == []
+    page.context.clear_cookies()
+    page.goto("/signin")
+    assert [*too_wide(page), *inaccessible(page)] == []
 
 
 def test_what_a_key_may_not_see_is_said(server: Served, open_page: Open, watch: Watch) -> None:

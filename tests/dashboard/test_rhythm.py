@@ -18,7 +18,7 @@ from aq.slots import cron_slots
     [
         ("* * * * *", "every minute"),
         ("*/5 * * * *", "every 5 minutes"),
-        ("*/5 9-17 * * 1-5", "every 5 minutes, 09:00 to 17:59 on Monday to Friday"),
+        ("*/5 9-17 * * 1-5", "every 5 minutes, 09:00 to 17:59 from Monday to Friday"),
         ("0 * * * *", "every hour"),
         ("15,45 * * * *", "every hour at minutes 15 and 45"),
         ("0 */6 * * *", "every 6 hours"),
@@ -32,7 +32,7 @@ from aq.slots import cron_slots
         ("0 9 L * *", "at 09:00 on the last day of every month"),
         ("0 9 2,22,23 * *", "at 09:00 on the 2nd, 22nd and 23rd of every month"),
         ("0 9 1 JAN *", "at 09:00 on the 1st of January"),
-        ("0 9 * 6-8 *", "at 09:00 in June to August"),
+        ("0 9 * 6-8 *", "at 09:00 from June to August"),
     ],
 )
 def test_usual_expressions(cron: str, words: str) -> None:

@@ -8,7 +8,8 @@ import shlex
 import pytest
 import trio
 
-from aq.dashboard.curl import anew, to_api, to_receiver
+from aq.dashboard.again import anew
+from aq.dashboard.curl import to_api, to_receiver
 from aq.dashboard.sentences import sentence
 from aq.engine import Engine, TaskView
 from aq.outcome import AttemptStatus, ErrorType, Outcome
@@ -109,7 +110,7 @@ async def test_curl_makes_the_same_task_again(view: TaskView) -> None:
     assert "secret" not in line
     body = json.loads(words(line)[-1])
     new = NewTask(**body)
-    again = anew(view)
+    again = anew(view, {})
     assert dict(again.headers) == {"x-token": "secret"}
     assert (again.payload, new.payload) == (view.payload, view.payload)
     for name in ("queue", "webhook_url", "max_retries", "tags", "method", "callback_url", "priority"):

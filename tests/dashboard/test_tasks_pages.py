@@ -205,7 +205,8 @@ def test_sent_again_as_new_it_is_another_task_with_the_same_bytes(
     server.ended(made["id"])
     page = open_page(f"/tasks/{made['id']}")
     assert page.locator("#payload").inner_text() == '{"n":  1e2}'
-    page.get_by_role("button", name="Send again as new").click()
+    page.get_by_role("link", name="Send again").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     seen(page, f"This is the new task, made from {made['id']}.")
     again = page.url.rpartition("/")[2]
     assert again != made["id"]
@@ -236,7 +237,7 @@ def test_its_lines_for_a_shell_are_copied_also_where_there_is_no_clipboard(
         "() => document.addEventListener('copy', () => { window.copied = document.getSelection().toString()"
         " || document.activeElement.value })"
     )
-    page.get_by_role("button", name="Copy as curl").first.click()
+    page.locator("[data-copy=to-receiver]").click()
     expect(page.locator(".toasts")).to_contain_text("Copied")
     copied = page.evaluate("() => window.copied")
     assert copied == page.locator("#to-receiver").inner_text().strip()

@@ -9,8 +9,8 @@
   // -- live -------------------------------------------------------------------------------------------------
   // One stream for each window that is looked at: a hidden one closes it, so a browser's six connections to a
   // host are never used up by windows in the background.
-  const STALE_MS = 4000, AGAIN_MS = 3000, TICK = 3;
-  let source = null, again = 0, beat = Date.now(), pulses = 0;
+  const STALE_MS = 4000, AGAIN_MS = 3000, TICK = 3, QUIET = 15;
+  let source = null, again = 0, beat = Date.now(), pulses = 0, moved = false;
   const paused = () => sessionStorage.getItem("aq-paused") === "1";
 
   const show = (state) => {
@@ -47,7 +47,10 @@
       place.textContent = (as[place.dataset.as] || as.count)(value);
     }
     document.dispatchEvent(new CustomEvent("aq:pulse", { detail: stats }));
-    if (++pulses % TICK === 0) { body.dispatchEvent(new Event("aq:tick")); age(); }
+    moved = moved || stats.in_flight > 0 || stats.late > 0 || Object.values(stats.last_second).some(Boolean);
+    if (++pulses % TICK) return;
+    age();
+    if (moved || pulses % QUIET === 0) { moved = false; body.dispatchEvent(new Event("aq:tick")); }
   };
   const as = {
     count: (value) => Number(value).toLocaleString("en"),
@@ -81,7 +84,7 @@
   const dialog = one("#dialog");
   body.addEventListener("htmx:beforeRequest", (event) => {
     const ticked = (event.detail.requestConfig.triggeringEvent || {}).type === "aq:tick", focus = document.activeElement;
-    const busy = one("dialog[open]") || (event.target.contains(focus) && focus.matches("input, select, textarea"));
+    const busy = one("dialog[open]") || focus.matches("main :is(input, select, textarea)");
     if (ticked && busy) event.preventDefault();
   });
   body.addEventListener("htmx:afterSwap", (event) => {

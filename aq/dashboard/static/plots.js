@@ -5,8 +5,8 @@
   if (!host) return;
   const places = [...document.querySelectorAll(".plot")];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const span = (ms) => ms == null ? "–" : ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : ms < 60000 ? `${+(ms / 1000).toFixed(1)} s` : ms < 3600000 ? `${+(ms / 60000).toFixed(1)} min` : `${+(ms / 3600000).toFixed(1)} h`;
-  const rate = (value) => value == null ? "–" : value === 0 ? "0" : value >= 10 ? `${Math.round(value)}/s` : value >= 0.1 ? `${value.toFixed(1)}/s` : `${(value * 60).toFixed(1)}/min`;
+  const span = (ms) => ms == null ? "–" : ms < 1000 ? `${ms < 10 ? +ms.toFixed(1) : Math.round(ms)} ms` : ms < 60000 ? `${+(ms / 1000).toFixed(1)} s` : ms < 3600000 ? `${+(ms / 60000).toFixed(1)} min` : `${+(ms / 3600000).toFixed(1)} h`;
+  const rate = (value) => value == null ? "–" : value === 0 ? "0" : value >= 10 ? `${Math.round(value)}/s` : value >= 0.1 ? `${+value.toFixed(2)}/s` : `${+(value * 60).toFixed(1)}/min`;
   const kinds = {
     flow: { words: rate, lines: [["created", "--soft", (it) => it.created], ["completed", "--good", (it) => it.completed]] },
     trouble: { words: rate, lines: [["failed for good", "--bad", (it) => it.failed], ["will be retried", "--warn", (it) => it.retried]] },
@@ -32,6 +32,7 @@
     }));
     return [times, ...lines];
   };
+  const latest = (line) => line && line.findLast((value) => value != null);
   const options = (kind, width) => ({
     width, height: 170, cursor: { sync: { key: "aq" }, points: { size: 6 }, drag: { x: false, y: false } },
     legend: { live: true, markers: { width: 0, fill: (u, place) => u.series[place].stroke(u, place) } }, padding: [10, 12, 0, 0],
@@ -39,10 +40,10 @@
     axes: [
       { stroke: colour("--soft"), grid: { show: false }, ticks: { show: false }, font: "11px sans-serif", size: 26, space: 70, values: (u, at) => at.map((it) => new Date(it * 1000).toTimeString().slice(0, 5)) },
       { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px sans-serif", size: 58, space: 36, values: (u, at) => at.map((it) => it == null ? null : kind.words(it)),
-        ...(kind.log ? { splits: (u, axis, low, high) => [0.1, 1, 10, 100, 1000, 10000, 60000, 600000, 3600000, 86400000].filter((it) => it >= low && it <= high) } : {}) },
+        ...(kind.log ? { splits: (u, axis, low, high) => [0.1, 1, 10, 100, 1000, 10000, 60000, 600000, 3600000, 86400000].filter((it) => it >= low && it <= high), filter: (u, at) => at } : {}) },
     ],
     series: [{ value: (u, at) => at == null ? "" : new Date(at * 1000).toTimeString().slice(0, 8) },
-      ...kind.lines.map(([label, name]) => ({ label, stroke: colour(name), width: 1.6, points: { show: kind.log ? (u, line, from, to) => to - from < 200 : false, size: 3, fill: colour(name) }, value: (u, value) => kind.words(value) }))],
+      ...kind.lines.map(([label, name]) => ({ label, stroke: colour(name), width: 1.6, points: { show: kind.log ? (u, line, from, to) => to - from < 200 : false, size: 3, fill: colour(name) }, value: (u, value, line, at) => kind.words(at == null ? latest(u.data[line]) : value) }))],
   });
   const draw = () => {
     const now = Date.now() / 1000 + offset;
