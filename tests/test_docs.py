@@ -75,6 +75,24 @@ async def test_readme_make_serve_then_the_line_that_it_prints(tmp_path: Path) ->
             assert task["id"] in seen.text
 
 
+async def test_readme_block_of_a_task_that_fails(tmp_path: Path) -> None:
+    """Its retries are the default ones; what is waited for is that the first attempt has failed."""
+    async with running(tmp_path, "--dev") as server:
+        program, *words = shlex.split(blocks(README, "sh")[1])
+        assert program == ".venv/bin/aq"
+        words = [word.replace("http://127.0.0.1:8080", server.url) for word in words]
+        sent = await trio.run_process(
+            [sys.executable, "-m", "aq", *words, "--json"], cwd=tmp_path, capture_stdout=True
+        )
+        task_id = json.loads(sent.stdout)["id"]
+        async with client(server.url, server.key) as sender:
+            with trio.fail_after(15):
+                while not (task := (await sender.get(f"/v1/tasks/{task_id}")).json())["attempts"]:
+                    pass
+        assert task["max_retries"] == 3
+        assert task["attempts"][0]["error_type"] == "http_5xx"
+
+
 def test_readme_make_test_runs_every_test() -> None:
     shown = subprocess.run(
         ["make", "-n", "-C", str(ROOT), "test"], check=True, capture_output=True, text=True
@@ -90,7 +108,7 @@ def test_readme_library_block() -> None:
 
 async def test_readme_create_block(tmp_path: Path) -> None:
     async with running(tmp_path, "--dev") as server:
-        example = blocks(README, "sh")[1].replace("http://127.0.0.1:8080", server.url)
+        example = blocks(README, "sh")[2].replace("http://127.0.0.1:8080", server.url)
         created = await curl(example, {"AQ_API_KEY": server.key})
         assert created.status_code == 201, created.text
         (shown,) = (json.loads(block) for block in blocks(README, "json"))
@@ -103,7 +121,7 @@ async def test_readme_create_block(tmp_path: Path) -> None:
 
 
 async def test_readme_run_it_for_real_block(tmp_path: Path) -> None:
-    (_, _, block) = blocks(README, "sh")
+    (_, _, _, block) = blocks(README, "sh")
     key, secret = "aq_live_" + "k" * 40, str(Secret(b"s" * 32))
     line = block.strip().replace("aq_live_…", key).replace("whsec_…", secret)
     line = line.replace("/var/lib/aq.db", f"{tmp_path}/aq.db").replace("0.0.0.0", "127.0.0.1")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aq.delivery.signing import Secret
 
 _REFUSED: Final = 401
+_FAILING: Final = 500
 _MOST_SHOWN: Final = 200
 
 
@@ -37,12 +38,22 @@ _MOST_SHOWN: Final = 200
     show_default=True,
     help="What to answer, where the signature holds.",
 )
+@click.option(
+    "--fail", type=click.IntRange(0), default=0, help="Answer 500 to so many requests first, then --status."
+)
 @click.option("--delay", type=click.FloatRange(0, 900), default=0, help="Seconds to wait before the answer.")
 @click.option("--count", type=click.IntRange(1), help="End after so many requests.  [default: at ^C]")
 @secret_option
 @json_option
 def receive(
-    host: str, port: int, status: int, delay: float, count: int | None, secrets: str | None, as_json: bool
+    host: str,
+    port: int,
+    status: int,
+    fail: int,
+    delay: float,
+    count: int | None,
+    secrets: str | None,
+    as_json: bool,
 ) -> None:
     """Listen for webhooks; print and verify each one.
 
@@ -52,11 +63,13 @@ def receive(
     \b
     As a receiver that is down:
       aq receive --port 9000 --status 503
+    As one that recovers at the third attempt:
+      aq receive --port 9000 --fail 2
     """
     from aq.cli.loop import run
 
     known = parsed(secrets) if secrets is not None else _of_this_folder()
-    show = _Lines(known, status, delay, count, as_json)
+    show = _Lines(known, status, fail, delay, count, as_json)
     try:
         run(_receive, host, port, show)
     except OSError as error:
@@ -82,7 +95,7 @@ async def _receive(host: str, port: int, show: _Lines) -> None:
     async with trio.open_nursery() as nursery:
         url = await nursery.start(listen, host, port, show.answer)
         how = "verifying signatures" if show.secrets else "verifying NOTHING (there is no --secret)"
-        say(f"aq receive is ready on {url}  {how}, answering {show.status}; ^C to stop")
+        say(f"aq receive is ready on {url}  {how}, answering {show.promise}; ^C to stop")
         await show.seen_all()
         nursery.cancel_scope.cancel()
 
@@ -91,12 +104,20 @@ class _Lines:
     """What was received, told line by line."""
 
     def __init__(
-        self, secrets: Sequence[Secret], status: int, delay: float, count: int | None, as_json: bool
+        self,
+        secrets: Sequence[Secret],
+        status: int,
+        fail: int,
+        delay: float,
+        count: int | None,
+        as_json: bool,
     ) -> None:
         import trio
 
         self.secrets = secrets
-        self.status = status
+        self.promise = f"{fail} × {_FAILING}, then {status}" if fail else str(status)
+        self._status = status
+        self._failing = fail
         self._delay = delay
         self._left = count
         self._as_json = as_json
@@ -116,7 +137,7 @@ class _Lines:
         reason = (
             why_not(request.headers, request.body, self.secrets, from_seconds(now)) if self.secrets else None
         )
-        status = self.status if reason is None else _REFUSED
+        status = self._next_status() if reason is None else _REFUSED
         if not self._as_json:
             click.echo(f"{_clock(now)} --> {request.method} {_one_line(request, self._verdict(reason))}")
         await trio.sleep(self._delay)
@@ -129,6 +150,12 @@ class _Lines:
             if self._left <= 0:
                 self._over.set()
         return status
+
+    def _next_status(self) -> int:
+        if self._failing <= 0:
+            return self._status
+        self._failing -= 1
+        return _FAILING
 
     def _verdict(self, reason: str | None) -> str:
         if not self.secrets:

@@ -56,6 +56,14 @@ async def test_each_request_is_shown_with_its_verdict_and_its_answer(tmp_path: P
     assert lines[4] == "--> POST /  signature ok  \N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"
 
 
+async def test_it_fails_as_often_as_it_was_told_and_then_recovers(tmp_path: Path) -> None:
+    async with receiving(tmp_path, "--fail", "2", "--status", "204", "--count", "3") as (process, sender):
+        assert "answering 2 × 500, then 204" in process.logged
+        answers = [(await sender.post("/", content=BODY)).status_code for _ in range(3)]
+        assert answers == [500, 500, 204]
+        assert await process.process.wait() == 0
+
+
 async def test_with_json_there_is_an_object_for_each(tmp_path: Path) -> None:
     async with receiving(tmp_path, "--json", "--count", "2", "--delay", "0.01") as (process, sender):
         assert (await sender.put("/", content=BODY)).status_code == 200
