@@ -18,6 +18,7 @@ from aq.task import Environment, QueueKey, Status, Task
 
 LONGEST_HOLD: Final = 60 * SECOND
 _DIGITS: Final = "0123456789"
+_NOT_YET: Final[Instant] = 1 << 62
 
 
 @define
@@ -66,7 +67,7 @@ class Starts:
         self.life = 0
         self.opened_at: Instant = 0
         self.up_at: Instant = 0
-        """When the engine had been opened; buckets began to fill between the two."""
+        """When the engine had been opened, `_NOT_YET` before; buckets began to fill between the two."""
 
     def opening(self, life: int, now: Instant) -> None:
         """Nobody knows who asked for a pause, or what was started just before: buckets are empty."""
@@ -74,7 +75,12 @@ class Starts:
         self._buckets.clear()
         self._blurred.clear()
         self._refused_at.clear()
-        self.life, self.opened_at, self.up_at = life, now, now
+        self.life, self.opened_at, self.up_at = life, now, _NOT_YET
+
+    def up(self, now: Instant) -> None:
+        """The engine has been opened. Some queues may have started tasks already: theirs filled before."""
+        self.up_at = now
+        self.uncertain()
 
     def started(self, row: Row, after: Task) -> None:
         """``row`` is as it was; ``after`` is the task as started."""

@@ -135,7 +135,7 @@ class World:
                 wall=self._wall,
             ) as engine:
                 self._open = True
-                self.observer.starts.up_at = clock.now()
+                self.observer.starts.up(clock.now())
                 self.trace.say("open")
                 self._workload.enter(engine, nursery, watched)
                 await clients()
