@@ -12,7 +12,11 @@ from aq.cli.values import Duration, OrNone, Rate, given
 F = TypeVar("F", bound=Callable[..., Any])
 _POLICY = (
     click.option("--max-retries", type=click.IntRange(0, 100), help="Of a task that has none of its own."),
-    click.option("--retry-backoff", type=click.Choice(["exponential", "linear", "fixed"])),
+    click.option(
+        "--retry-backoff",
+        type=click.Choice(["exponential", "linear", "fixed"]),
+        help="Waits of --retry-delay × 1, 2, 4 …, × 1, 2, 3 …, or × 1.",
+    ),
     click.option("--retry-delay", type=Duration(), help="Before the first retry."),
     click.option("--retry-delay-max", type=Duration(), help="No wait is longer."),
     click.option(

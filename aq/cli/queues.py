@@ -108,6 +108,8 @@ def _show(queue: Queue, as_json: bool) -> None:
 def create(client: Client, as_json: bool, *, name: str, **policy: Any) -> None:
     """Make a queue before its first task does.
 
+    What is left out is as it would be then: 3 retries after 1, 2 and 4 s, 30 s for an attempt, 50 in flight.
+
     \b
     Five starts a second, four at once:
       aq queues create reports --rate-limit 5,10 --concurrency 4

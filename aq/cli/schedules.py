@@ -23,8 +23,16 @@ _OPTIONS = (
     click.option("--cron", help="Five fields: '30 9 * * MON-FRI'."),
     click.option("--every", type=Duration(), help="In place of --cron: 30s, 5m."),
     click.option("--timezone", help="Of --cron: Europe/Berlin.  [default: UTC]"),
-    click.option("--overlap", type=click.Choice(["allow", "skip"]), help="While the last task still runs."),
-    click.option("--catch-up", type=click.Choice(["none", "last", "all"]), help="After an outage."),
+    click.option(
+        "--overlap",
+        type=click.Choice(["allow", "skip"]),
+        help="skip: no task while that of the time before has not ended.  [default: allow]",
+    ),
+    click.option(
+        "--catch-up",
+        type=click.Choice(["none", "last", "all"]),
+        help="Which of the times that the service missed are made up for.  [default: none]",
+    ),
 )
 
 

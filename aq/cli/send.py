@@ -25,9 +25,15 @@ _WHAT = (
         "--data", "-d", "payload", type=JsonObject(), metavar="JSON", help="Payload, or @FILE, or -."
     ),
     click.option("--priority", type=click.IntRange(1, 10), help="Higher goes first.  [default: 5]"),
-    click.option("--max-retries", type=click.IntRange(0, 100), help="[default: the queue's]"),
+    click.option(
+        "--max-retries", type=click.IntRange(0, 100), help="After a first failure.  [default: the queue's]"
+    ),
     click.option("--timeout", type=Duration(), help="Of an attempt.  [default: the queue's]"),
-    click.option("--method", type=click.Choice(["POST", "GET", "PUT", "PATCH", "DELETE"])),
+    click.option(
+        "--method",
+        type=click.Choice(["POST", "GET", "PUT", "PATCH", "DELETE"]),
+        help="A GET sends no body.  [default: POST]",
+    ),
     click.option(
         "--header", "-H", "headers", multiple=True, metavar="'NAME: VALUE'", help="For the webhook."
     ),

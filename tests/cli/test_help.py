@@ -59,6 +59,16 @@ def parse(words: list[str]) -> None:
         pass
 
 
+def test_every_option_says_what_it_is() -> None:
+    silent = [
+        (*words, *parameter.opts)
+        for words, command in COMMANDS.items()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not (parameter.help or "").partition("[")[0].strip()
+    ]
+    assert silent == []
+
+
 def test_no_line_of_a_list_of_commands_is_cut() -> None:
     for words, command in COMMANDS.items():
         if isinstance(command, click.Group):
