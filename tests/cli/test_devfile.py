@@ -13,7 +13,7 @@ import trio
 from aq.cli import service
 from aq.devfile import KEY, NAME, SECRET, URL, DevFileError, kept, read
 from tests.server.serve_world import KEY as OWN_KEY
-from tests.server.serve_world import running
+from tests.server.serve_world import running, serving
 
 VALUES = {URL: "http://127.0.0.1:8123", KEY: "aq_live_x", SECRET: "whsec_x"}
 
@@ -35,8 +35,8 @@ async def test_a_development_server_leaves_its_address_key_and_secret_until_it_e
 
 
 async def test_what_the_operator_gave_is_written_nowhere(path: Path) -> None:
-    secret = "whsec_" + "c2VjcmV0" * 4
-    async with running(path.parent, "--dev", AQ_API_KEY=OWN_KEY, AQ_SIGNING_SECRET=secret) as server:
+    given = {"api_key": OWN_KEY, "signing_secret": "whsec_" + "c2VjcmV0" * 4}
+    async with serving(dev=True, dev_file=path, storage="memory:", **given) as server:
         assert read(path) == {URL: server.url}
 
 
@@ -66,7 +66,7 @@ async def test_one_that_was_killed_leaves_a_file_that_the_next_replaces(path: Pa
 async def test_somebodys_own_file_stays_and_that_is_told(path: Path) -> None:
     own = trio.Path(path)
     await own.write_text("MINE=1\n")
-    async with running(path.parent, "--dev") as server:
+    async with serving(dev=True, dev_file=path, storage="memory:") as server:
         assert "it stays as it is" in server.said
     assert await own.read_text() == "MINE=1\n"
 

@@ -161,8 +161,9 @@ def test_a_failed_task_tells_why_and_is_retried(
 
 
 def test_a_pending_task_tells_what_it_waits_for_and_is_deleted_after_a_question(
-    server: Served, open_page: Open, target: Target, queue: str
+    server: Served, open_page: Open, target: Target, queue: str, watch: Watch
 ) -> None:
+    watch.expected = ("404",)  # its page may look once more, between the end of the task and its own
     task = server.task(queue, target.url(200), delay=7200, max_retries=2, payload={"n": 1})
     page = open_page(f"/tasks/{task}")
     seen(page, "Waits until it is due")

@@ -29,9 +29,10 @@ import yaml
 from attrs import define, field
 
 from aq.cli.serve import serve
+from aq.devfile import NAME
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.curl import Command, remembered
-from tests.server.serve_world import MOST_SECONDS, Process, running
+from tests.server.serve_world import MOST_SECONDS, Process, Serving, running, serving
 
 SHELL_WORDS: Final = r"(?:curl|export|make|aq|\.venv/bin/\w+) "
 _VARYING: Final = r"(?:task|sch|key)_[0-9A-Z]{26}|\d{4}-\d\d-\d\dT[\d:.]+Z|http://127\.0\.0\.1:\d+"
@@ -43,7 +44,7 @@ class Story:
     ``printed``, and what runs ``beside``, in the second terminal."""
 
     folder: Path
-    server: Process
+    server: Serving
     stack: AsyncExitStack
     variables: dict[str, str] = field(factory=dict)
     port: int = field(factory=lambda: free_port())
@@ -174,9 +175,11 @@ class Story:
 
 @asynccontextmanager
 async def story(folder: Path) -> AsyncIterator[Story]:
-    """A reader who has just started the server, in an empty folder."""
+    """A reader who has just started the server, in an empty folder. It is within this process: that is what
+    ``aq serve --dev`` runs, and what starting it as often as there are pages would take is its imports."""
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running(folder, "--dev"))
+        store = f"sqlite:///{folder}/aq.db"
+        server = await stack.enter_async_context(serving(dev=True, storage=store, dev_file=folder / NAME))
         variables = {"AQ": server.url, "AQ_API_KEY": server.key}
         yield Story(folder=folder, server=server, stack=stack, variables=variables)
 
