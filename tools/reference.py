@@ -140,7 +140,8 @@ def _default(option: click.Option) -> str:
 
 def errors() -> str:
     """Every kind of problem, and every error type."""
-    kinds = sorted({(kind.status, kind.title) for kind in every(AsyncQueueError) if kind.status != 500})
+    ours = {(kind.status, kind.title) for kind in every(AsyncQueueError) if kind.status != 500}
+    kinds = sorted({*ours, *problems.TITLES.items()})
     told = ((str(status), title, f"`{slug(status, title)}`") for status, title in kinds)
     types = ((f"`{kind}`", *_MEANT[kind]) for kind in ErrorType)
     return (

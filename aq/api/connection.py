@@ -16,7 +16,7 @@ from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
 
 from aq.api.answer import Answer
 from aq.api.framing import Refusal
-from aq.api.problems import CONTENT_TYPE, problem
+from aq.api.problems import CONTENT_TYPE, problem, title_of
 from aq.api.requests import new_request_id
 from aq.api.room import Room
 from aq.api.stream import ClientStream
@@ -269,8 +269,7 @@ class Connection:
         head_only = self._reader.asks_for_head_only
         self._reader = RequestReader()  # what was here takes no room while the client reads this
         self._hold()
-        phrase = HTTPStatus(refusal.status).phrase
-        body = problem(refusal.status, phrase, refusal.detail)
+        body = problem(refusal.status, title_of(refusal.status), refusal.detail)
         headers = {"Content-Type": CONTENT_TYPE, "X-Request-Id": new_request_id()}
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers["Retry-After"] = "1"

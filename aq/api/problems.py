@@ -18,9 +18,19 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from aq.api.answer import Answer
-from aq.errors import AsyncQueueError, UnavailableError, ValidationError
+from aq.errors import AsyncQueueError, OverloadedError, UnavailableError, ValidationError
 
 CONTENT_TYPE: Final = "application/problem+json"
+TITLES: Final[Mapping[int, str]] = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    413: "Content too large",
+    431: "Request header fields too large",
+    503: OverloadedError.title,
+}
+"""Of what HTTP itself refuses. Types are made of titles, and Python's words for a status change with it."""
 logger = logging.getLogger(__name__)
 
 
@@ -58,6 +68,11 @@ def problem(status: int, title: str, detail: str, **members: object) -> bytes:
     return msgspec.json.encode(body)
 
 
+def title_of(status: int) -> str:
+    """Of a refusal that no error of ours has a title for."""
+    return TITLES.get(status) or HTTPStatus(status).phrase
+
+
 def handle_errors(app: QuartTrio) -> None:
     """Every error of the app, expected or not, becomes a problem document."""
     for kind in (AsyncQueueError, HTTPException, Exception):
@@ -89,9 +104,9 @@ async def _failed(error: Exception) -> Response:
 
 def _of_http(error: HTTPException, status: int) -> Answer:
     """What Quart itself refuses: unknown routes and methods, large and slow bodies, odd hosts."""
-    phrase = HTTPStatus(status).phrase
+    title = title_of(status)
     headers = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-    return _answer(problem(status, phrase, _EXPLAINED.get(status, phrase)), status, headers)
+    return _answer(problem(status, title, _EXPLAINED.get(status, title)), status, headers)
 
 
 def _answer(body: bytes, status: int, headers: Mapping[str, str]) -> Answer:

@@ -202,6 +202,22 @@ async def test_405_says_which_methods_there_are() -> None:
         check_problem(await api.call("OPTIONS", "/v1/tasks"), 405)
 
 
+async def test_what_http_itself_refuses_has_the_same_type_on_every_python() -> None:
+    """Python changes the words of its statuses: 413 had others before 3.13."""
+    body = {**BODY, "payload": {"x": "y" * (1 << 20)}}
+    async with open_api() as api:
+        for method, path, sent, status, title in (
+            ("GET", "/v1/nothing", None, 404, "Not found"),
+            ("GET", "/v1/tasks/task_" + "0" * 26, None, 404, "Not found"),
+            ("PUT", "/v1/tasks", {}, 405, "Method not allowed"),
+            ("POST", "/v1/tasks", body, 413, "Content too large"),
+        ):
+            reply = await api.call(method, path, sent)
+            check_problem(reply, status)
+            kind = "urn:problem-type:asyncqueue:" + title.lower().replace(" ", "-")
+            assert (reply.json["title"], reply.json["type"]) == (title, kind)
+
+
 async def test_409_for_what_is_not_pending() -> None:
     async with open_api() as api:
         task = await api.task(delay=0)

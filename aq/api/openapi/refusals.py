@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Final
 
 from attrs import frozen
@@ -12,7 +11,7 @@ from attrs import frozen
 from aq.api.auth import ForbiddenError
 from aq.api.limits import RateLimitedError
 from aq.api.openapi.shapes import Schema, ref
-from aq.api.problems import CONTENT_TYPE, MediaTypeError, NotJsonError, UnauthorizedError, problem
+from aq.api.problems import CONTENT_TYPE, TITLES, MediaTypeError, NotJsonError, UnauthorizedError, problem
 from aq.errors import ConflictError, NotFoundError, OverloadedError, ValidationError
 
 
@@ -63,7 +62,7 @@ REFUSALS: Final[Mapping[int, Refusal]] = {
     ),
     413: Refusal(
         "TooLarge",
-        HTTPStatus(413).phrase,
+        TITLES[413],
         "The body is over 1 MiB.",
         "the body may be at most 1,048,576 bytes long",
     ),
