@@ -112,7 +112,7 @@ class Starts:
             hold.known_at = current()
         if hold.probe == row.task.id:
             hold.probe = None
-            if not asked and current() >= hold.until:
+            if not asked and current() >= hold.until - FUZZ:
                 del self.holds[row.task.destination]
 
     def left(self, arrival: Arrival) -> None:
