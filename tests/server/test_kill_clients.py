@@ -37,21 +37,22 @@ async def test_no_life_is_asked_before_it_answers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told", "kept"),
+    ("answer", "later", "kept"),
     [
-        (OPEN, time.time() + 60, [False]),
-        (OPEN + b"event: end\n\n", time.time() + 60, [True]),
-        (REFUSED, 1, []),  # it came after the SIGTERM
+        (OPEN, 60, [False]),
+        (OPEN + b"event: end\n\n", 60, [True]),
+        (REFUSED, -60, []),  # it came after the SIGTERM
     ],
     ids=["cut", "ended", "refused"],
 )
-async def test_what_a_stream_was_owed(tmp_path: Path, answer: bytes, told: float, kept: list[bool]) -> None:
+async def test_what_a_stream_was_owed(tmp_path: Path, answer: bytes, later: float, kept: list[bool]) -> None:
+    """The SIGTERM is so many seconds later than the request."""
     lives, life = Lives(str(tmp_path), []), Life(0)
 
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
-            life.told = told
+            life.told = time.time() + later
             await stream.send_all(answer)
 
     async with trio.open_nursery() as nursery:
