@@ -1,6 +1,8 @@
 """An engine inside a Trio app: tasks are done by functions of this program, in place of webhooks.
 
 python examples/trio_app.py
+
+The first attempt at the thumbnail fails on purpose: its traceback is on stderr, and the second one succeeds.
 """
 
 from __future__ import annotations
