@@ -50,7 +50,9 @@ def list_(client: Client, as_json: bool) -> None:
         for it in found
     ]
     titles = ["id", "name", "environment", "scopes", "queues", "created", "state"]
-    print_table(titles, rows, empty="there are no stored keys")
+    print_table(
+        titles, rows, empty="there are no stored keys (one that the server was started with is not listed)"
+    )
 
 
 @keys.command("create")
