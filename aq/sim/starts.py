@@ -241,7 +241,7 @@ class Starts:
         (limit,) = limits
         if bucket is None or bucket.limit != limit:
             blurred = max(self._blurred.get(key, 0), self._ledger.changed_at(key, "rate_limit"))
-            began = max(self.opened_at, blurred)
+            began = min(at, max(self.opened_at, blurred))  # a life before may have had a clock ahead of ours
             missing = max(0, self.up_at - began) / SECOND * limit.per_second
             most = limit.burst if blurred > self.opened_at else 0
             bucket = self._buckets[key] = Bucket(limit, began, most, -missing)
