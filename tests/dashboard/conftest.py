@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.dashboard import chromium
 from tests.dashboard.looking import HEIGHTS, WIDE, Watch
@@ -15,6 +15,8 @@ from tests.dashboard.receiver import Target, receiving
 from tests.dashboard.served import Served, serving
 
 HERE = Path(__file__).parent
+PATIENCE: Final = 30_000
+"""Milliseconds for whatever a browser is waited for, on a machine that is busy."""
 
 
 class Open(Protocol):
@@ -45,6 +47,7 @@ def browser() -> Iterator[Browser]:
         pytest.fail(chromium.MISSING)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        expect.set_options(timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -89,7 +92,7 @@ def open_page(browser: Browser, server: Served, watch: Watch) -> Iterator[Open]:
             timezone_id="Europe/Berlin",
         )
         contexts.append(context)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(PATIENCE)
         watch.over(context)
         page = context.new_page()
         sign_in(page, server.key if key is None else key)
