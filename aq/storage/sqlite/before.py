@@ -14,9 +14,12 @@ from aq.storage.sqlite.connection import Connection
 from aq.storage.sqlite.rows import (
     ENVIRONMENT_RANK,
     ENVIRONMENTS,
+    NOTHING_RARE,
     contender_of,
     head_of,
+    kept_columns,
     queue_key,
+    rare_columns,
     task_of,
 )
 from aq.storage.sqlite.statements import given
@@ -51,9 +54,18 @@ class Named:
 
 
 class StoredBefore:
-    """A `aq.storage.before.Before`: what the units name is read with a statement for each kind of thing."""
+    """A `aq.storage.before.Before`: what the units name is read with a statement for each kind of thing.
 
-    def __init__(self, db: Connection, queues: Mapping[QueueKey, QueueRow], named: Named) -> None:
+    ``running`` are tasks that the writer has just started, as they are stored: they need no reading.
+    """
+
+    def __init__(
+        self,
+        db: Connection,
+        queues: Mapping[QueueKey, QueueRow],
+        named: Named,
+        running: Mapping[int, Task],
+    ) -> None:
         self._db = db
         self._queues = queues
         self._heads: dict[int, Head] = {}
@@ -64,7 +76,12 @@ class StoredBefore:
         self.any_pending = bool(named.to_start)
         """Whether a task that was looked at is pending."""
         self._claims: dict[tuple[Environment, str], Instant] = {}
-        if ids := sorted(named.tasks - named.to_start):
+        named.tasks -= named.to_start
+        for sequence in named.tasks & running.keys():
+            task = self._heads[sequence] = running[sequence]
+            if rare_columns(task, False, None) is NOTHING_RARE:
+                self.kept[sequence] = kept_columns(task)
+        if ids := sorted(named.tasks - running.keys()):
             for sequence, environment, name, plain, *columns in sql.read_json(db, sql.HEADS, (given(ids),)):
                 head = self._heads[sequence] = head_of(queue_key(environment, name), columns[5:])
                 if plain:

@@ -33,7 +33,7 @@ from aq.storage.sqlite.rows import (
 from aq.storage.sqlite.schema import WAL_LIMIT, open_writer
 from aq.storage.sqlite.statements import given
 from aq.storage.sqlite.tasks import Places, write_tasks
-from aq.task import Queue, QueueKey
+from aq.task import Queue, QueueKey, Status, Task
 
 SPARE_PAGES: Final = 2_048
 """Free pages that stay in the file for what comes next."""
@@ -56,7 +56,9 @@ class _Attempt:
 
 
 class Writer:
-    """Commits. What it knows of queues, and of the highest sequence, is true: nobody else writes."""
+    """Commits. What it knows of queues, of tasks that run and of the highest sequence is true: nobody else
+    writes.
+    """
 
     def __init__(self, path: str, connect: Connect, health: Health) -> None:
         self._path = path
@@ -65,6 +67,9 @@ class Writer:
         self._place = Place(path)
         self._db: Connection | None = None
         self._queues: dict[QueueKey, QueueRow] = {}
+        self._running: dict[int, Task] = {}
+        """Of what was started over this connection and has not ended, as it is stored; none that is in a line,
+        whose mark is not in its task."""
         self._next_queue_id = 1
         self._top_sequence = 0
         self._number = 0
@@ -90,6 +95,7 @@ class Writer:
     def close(self) -> None:
         """Let go of the connection; what is not committed is gone. The next commit opens another."""
         db, self._db = self._db, None
+        self._running.clear()
         if db is not None:
             with suppress(SqliteError):
                 db.close()
@@ -131,13 +137,14 @@ class Writer:
             return self._confirm(db, self._doubt, now)
         self._doubt = None
         sequences = Sequences()
-        before = StoredBefore(db, self._queues, Named(units, sequences, self._top_sequence))
+        before = StoredBefore(db, self._queues, Named(units, sequences, self._top_sequence), self._running)
         draft = Draft(before, sequences, now)
         attempt = _Attempt(tuple(units), self._number + 1, draft.answer(units))
         deleted, moved = draft.deleted(), draft.moved()
         queues = self._write(db, draft, attempt.answers, before, deleted, moved)
         db.execute(bulk.RAISE_META, (now, draft.top_sequence(), attempt.number))
         self._send(db, attempt)
+        self._remember(draft)
         self._queues.update(queues)
         for key, (pending, *_) in moved.items():
             if pending and (row := self._queues.get(key)) is not None:
@@ -148,6 +155,14 @@ class Writer:
         if len(deleted) >= _MANY:
             self._give_back(db)
         return attempt.answers
+
+    def _remember(self, draft: Draft) -> None:
+        """Which tasks run by now."""
+        for sequence, task in draft.tasks.items():
+            if task is not None and task.status is Status.ACTIVE and task.ordering_key is None:
+                self._running[sequence] = task
+            else:
+                self._running.pop(sequence, None)
 
     def _confirm(self, db: Connection, doubt: _Attempt, now: Instant) -> Sequence[Answer]:
         """It shows, but only a write that is synced after it proves that it lasts."""
