@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any, Final
 
-from attrs import fields
+from msgspec.structs import replace
 
 from aq.errors import FieldError, ValidationError
 from aq.instants import Instant, from_datetime, from_seconds
@@ -144,7 +143,7 @@ def _options(
 
 def started(task: Task, now: Instant) -> Task:
     """The next attempt begins."""
-    return _evolve(
+    return replace(
         task,
         status=_after(task, Event.STARTED),
         version=task.version + 1,
@@ -254,31 +253,18 @@ def _judged(task: Task, outcome: Outcome, policy: QueuePolicy, now: Instant, cha
     asked = from_seconds(min(outcome.retry_after or 0, MAX_RETRY_AFTER))
     due_at = now + max(wait, asked)
     if task.expires_at is not None and task.expires_at <= due_at:
-        return expired(_evolve(task, **known), now=now)
+        return expired(replace(task, **known), now=now)
     return _settled(task, Event.RETRIED, **known, due_at=due_at)
 
 
 def _settled(task: Task, event: Event, **changes: Any) -> Task:
-    return _evolve(
+    return replace(
         task,
         status=_after(task, event),
         version=task.version + 1,
         started_at=None,
         **changes,
     )
-
-
-_NAMES: Final = [field.name for field in fields(Task)]
-_PLACES: Final = {name: place for place, name in enumerate(_NAMES)}
-_VALUES: Final = attrgetter(*_NAMES)
-
-
-def _evolve(task: Task, **changes: Any) -> Task:
-    """What attrs' own does, in under half of its time: every attempt pays it twice."""
-    values = list(_VALUES(task))
-    for name, value in changes.items():
-        values[_PLACES[name]] = value
-    return Task(*values)
 
 
 def _after(task: Task, event: Event) -> Status:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 
+import msgspec
 from attrs import field, fields, frozen
 
 from aq.errors import FieldError, Gathering, ValidationError
@@ -335,8 +336,7 @@ class Options:
 NO_OPTIONS = Options()
 
 
-@frozen
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """A task as kept. ``version`` rises with every change; a change names the version it was decided on."""
 
     id: str
@@ -377,8 +377,7 @@ class Task:
         return destination_of(self.webhook_url)
 
 
-@frozen
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One delivery that has ended. ``lateness_us`` is start minus due."""
 
     number: int

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+import msgspec
 import trio
-from attrs import frozen
 
 from aq.actors.messages import Reply
 from aq.actors.patience import PAUSE, patiently
@@ -35,8 +35,7 @@ INBOX: Final = 1024
 """Writes that may wait for the next transaction; beyond, their senders wait."""
 
 
-@frozen
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """One unit on its way to disk.
 
     ``settle`` is called once, with the answer or with the error that kept it from being written; it must

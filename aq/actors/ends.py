@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+import msgspec
+from msgspec.structs import replace
 
 from aq import documents, lifecycle
 from aq.actors.desk import Desk
@@ -20,8 +21,7 @@ from aq.storage.protocol import Storage
 from aq.task import Attempt, Environment, Status, Task
 
 
-@frozen
-class End:
+class End(msgspec.Struct, frozen=True):
     """What an end writes; ``task`` is the task afterwards, ``callback`` the delivery that tells of it."""
 
     task: Task
@@ -48,7 +48,7 @@ class Ends:
             callback = lifecycle.callback(
                 after, callback_id=self._desk.services.minter.mint(at, "cb_"), now=at
             )
-            after = evolve(after, callback_id=callback.id)
+            after = replace(after, callback_id=callback.id)
         changes: list[Change] = [Update(after, was=was)]
         if attempt is not None:
             changes.append(Record(after.id, attempt))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import trio
 from attrs import frozen
 
@@ -66,8 +67,7 @@ class Request:
     reply: Reply[Any]
 
 
-@frozen
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """What a request got that made or revived a task: the task, and the values in force at that moment.
 
     ``timeout`` is in seconds.
@@ -172,8 +172,7 @@ class Arrived:
     expires_at: Instant | None = None
 
 
-@frozen
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """Report: the attempt of a running task ended at ``at``."""
 
     task: Task

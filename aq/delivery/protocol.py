@@ -6,7 +6,8 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from attrs import field, frozen
+import msgspec
+from msgspec import field
 
 from aq.delivery.stopwatch import Stopwatch
 from aq.errors import AsyncQueueError
@@ -25,8 +26,7 @@ KEPT_SUCCESS_BYTES: Final = 1 << 10
 """So much of the body of a 2xx is kept."""
 
 
-@frozen(kw_only=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt to be made. ``payload`` is the client's JSON text; ``timeout`` is in seconds.
 
     Whoever cuts the attempt short can still read from ``stopwatch`` where its time went.
@@ -45,13 +45,17 @@ class Delivery:
     traceparent: str | None = None
     tracestate: str | None = None
     method: Method = Method.POST
-    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = ()
     """The task's own, names in lower case."""
-    signing_secrets: tuple[str, ...] | None = field(default=None, repr=False)
+    signing_secrets: tuple[str, ...] | None = None
     """The queue's ``whsec_…``; None: the service's."""
     tells_of: str | None = None
     """Of a callback: the task whose end it tells of. ``payload`` is then the whole body."""
-    stopwatch: Stopwatch = field(factory=Stopwatch, eq=False, repr=False)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def __repr__(self) -> str:
+        """Without headers and secrets."""
+        return f"Delivery(task_id={self.task_id!r}, queue={self.queue!r}, attempt={self.attempt})"
 
     def json(self) -> Any:
         """The payload, decoded."""
@@ -81,8 +85,7 @@ Runner: TypeAlias = Callable[[Delivery], Awaitable[Outcome]]
 """Makes one attempt. It is cancelled when its time is over; whatever it raises becomes a failed attempt."""
 
 
-@frozen
-class WebhookRequest:
+class WebhookRequest(msgspec.Struct, frozen=True):
     """One HTTP request, ready to be sent. Header names are lower case, without host and framing.
 
     A transport starts the ``stopwatch``, and reads the timing of a response or a failure from it.
@@ -90,13 +93,16 @@ class WebhookRequest:
 
     method: str
     target: Target
-    headers: Sequence[tuple[str, str]] = field(repr=False)
-    body: bytes = field(repr=False)
-    stopwatch: Stopwatch = field(factory=Stopwatch, eq=False, repr=False)
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    def __repr__(self) -> str:
+        """Without headers and body."""
+        return f"WebhookRequest(method={self.method!r}, target={self.target!r})"
 
 
-@frozen
-class WebhookResponse:
+class WebhookResponse(msgspec.Struct, frozen=True):
     """What came back. ``body`` is the head of the response body, at most what the transport keeps."""
 
     status: int

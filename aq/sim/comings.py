@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from aq.instants import SECOND, Instant
 from aq.schedule import CatchUp, Overlap, Schedule
@@ -139,7 +139,7 @@ class Comings:
 
 def as_pending(task: Task) -> Task:
     """A task that was inserted as started, as it would have been inserted else."""
-    return evolve(
+    return replace(
         task, status=Status.PENDING, version=task.version - 1, attempt=task.attempt - 1, started_at=None
     )
 

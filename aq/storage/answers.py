@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
 from attrs import evolve, frozen
 
 from aq.instants import Instant
@@ -47,8 +48,7 @@ class Reason(StrEnum):
     VERSION = "version"
 
 
-@frozen
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """The unit is in.
 
     ``count`` is the number of tasks or claims that its Sweep, Purge and Forget deleted, ``removed`` the ids

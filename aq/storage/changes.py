@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import msgspec
 from attrs import frozen
 
 from aq.apikey import ApiKey
@@ -14,16 +15,14 @@ from aq.schedule import Schedule
 from aq.task import Attempt, Environment, Queue, QueueKey, Status, Task
 
 
-@frozen
-class Insert:
+class Insert(msgspec.Struct, frozen=True):
     """A new task, in whatever status it has (a fresh task may be inserted already started)."""
 
     task: Task
     payload: bytes
 
 
-@frozen
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """A pending task at this version becomes active: attempt + 1, version + 1, started_at = at."""
 
     queue: QueueKey
@@ -32,16 +31,14 @@ class Start:
     at: Instant
 
 
-@frozen
-class Update:
+class Update(msgspec.Struct, frozen=True):
     """The task as it is now, where it was ``was`` and its version one lower."""
 
     task: Task
     was: Status
 
 
-@frozen
-class Record:
+class Record(msgspec.Struct, frozen=True):
     """An attempt that ended, for the history of a task; it travels in a unit with the task's Update."""
 
     task_id: str

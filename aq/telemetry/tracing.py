@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec.structs import replace
 from opentelemetry.context import Context
 from opentelemetry.trace import (
     Link,
@@ -90,7 +91,7 @@ class OtelTracer:
         came = TraceContext(delivery.traceparent, delivery.tracestate)
         span = self._begin(delivery, came)
         told = _written(span, came)
-        delivery = evolve(delivery, traceparent=told.traceparent, tracestate=told.tracestate)
+        delivery = replace(delivery, traceparent=told.traceparent, tracestate=told.tracestate)
         try:
             with use_span(span, record_exception=False, set_status_on_exception=False):
                 outcome = await run_attempt(runner, delivery)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from attrs import evolve
+from msgspec.structs import replace
 
 from aq.dashboard.path import Kind, Piece, laid_out, path_of
 from aq.engine import TaskView
@@ -73,7 +74,7 @@ def test_what_is_happening_and_what_is_to_come() -> None:
     late = view(Status.PENDING, due=4)
     assert told(path_of(late, NOW + 7 * SECOND)) == [(Kind.DELAY, 4, None), (Kind.QUEUED, 3, None)]
     expired = view(Status.FAILED, finished_at=8, due=60)
-    expired = evolve(expired, task=evolve(expired.task, failure_reason=FailureReason.EXPIRED))
+    expired = evolve(expired, task=replace(expired.task, failure_reason=FailureReason.EXPIRED))
     assert told(path_of(expired, NOW + 9 * SECOND)) == [(Kind.DELAY, 8, None)]
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import pytest
 import trio
 import trustme
-from attrs import evolve, field, frozen
+from attrs import field, frozen
+from msgspec.structs import replace
 from trio.testing import MockClock
 
 from aq.actors.runner import run_attempt
@@ -255,7 +256,7 @@ def url_of(receiver: Receiver, tls: object) -> str:
 
 async def attempt(url: str, trusting: ssl.SSLContext, **options: object) -> Outcome:
     async with open_runner(resolver=Names(**NAMES), ssl_context=trusting, **options) as run:
-        return await run_attempt(run, evolve(delivery(url), timeout=TIMEOUT))
+        return await run_attempt(run, replace(delivery(url), timeout=TIMEOUT))
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ async def test_a_hostile_receiver_costs_one_attempt_and_its_connection(
     receiver = await serve(nursery, case.script, tls)
     async with open_runner(resolver=Names(**NAMES), ssl_context=trusting) as run:
         began = trio.current_time()
-        outcome = await run_attempt(run, evolve(delivery(url_of(receiver, tls)), timeout=TIMEOUT))
+        outcome = await run_attempt(run, replace(delivery(url_of(receiver, tls)), timeout=TIMEOUT))
         assert trio.current_time() - began == (TIMEOUT if case.kind is ErrorType.TIMEOUT else 0)
         case.check(outcome)
         if case.script is not never_reads:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from attrs import evolve
+from msgspec.structs import replace
 from standardwebhooks import Webhook
 from trio.testing import wait_all_tasks_blocked
 
@@ -56,7 +56,7 @@ async def test_what_a_receiver_gets(nursery: trio.Nursery) -> None:
     receiver = await serve(nursery, answering(OK))
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     async with open_runner() as run:
-        outcome = await run(evolve(delivery(receiver.url), traceparent=traceparent))
+        outcome = await run(replace(delivery(receiver.url), traceparent=traceparent))
         await run(delivery(receiver.url))
     assert outcome.succeeded
     assert (outcome.response_code, outcome.response_body) == (200, b"ok")
@@ -92,7 +92,7 @@ async def test_the_receiver_can_verify_it(nursery: trio.Nursery) -> None:
 async def test_every_method_but_get_sends_the_usual_body(nursery: trio.Nursery, method: Method) -> None:
     receiver = await serve(nursery, answering(OK))
     async with open_runner() as run:
-        assert (await run(evolve(delivery(receiver.url), method=method))).succeeded
+        assert (await run(replace(delivery(receiver.url), method=method))).succeeded
     (request,) = receiver.requests
     assert request.line == f"{method} /hook HTTP/1.1"
     assert request.body == body_of(delivery(receiver.url))
@@ -104,7 +104,7 @@ async def test_every_method_but_get_sends_the_usual_body(nursery: trio.Nursery, 
 async def test_a_get_sends_no_body_and_signs_that(nursery: trio.Nursery) -> None:
     receiver = await serve(nursery, answering(OK))
     async with open_runner() as run:
-        assert (await run(evolve(delivery(receiver.url), method=Method.GET))).succeeded
+        assert (await run(replace(delivery(receiver.url), method=Method.GET))).succeeded
     (request,) = receiver.requests
     assert (request.line, request.body) == ("GET /hook HTTP/1.1", b"")
     assert not request.headers.keys() & {"content-type", "content-length", "transfer-encoding"}
@@ -118,7 +118,7 @@ async def test_a_tasks_own_headers_follow_ours(nursery: trio.Nursery) -> None:
     own = (("authorization", "Bearer xyz"), ("x-empty", ""), ("a", "b, c\td"))
     async with open_runner() as run:
         for method in Method:
-            await run(evolve(delivery(receiver.url), headers=own, method=method, traceparent="00-1-2-01"))
+            await run(replace(delivery(receiver.url), headers=own, method=method, traceparent="00-1-2-01"))
     for request in receiver.requests:
         assert tuple(request.headers.items())[-3:] == own
         assert {"host", "webhook-id", "traceparent", "user-agent"} < request.headers.keys()
@@ -128,7 +128,7 @@ async def test_a_tasks_own_headers_follow_ours(nursery: trio.Nursery) -> None:
 async def test_what_a_task_accepts_is_its_own_to_say(nursery: trio.Nursery) -> None:
     receiver = await serve(nursery, answering(OK))
     async with open_runner() as run:
-        await run(evolve(delivery(receiver.url), headers=(("accept-encoding", "br"),)))
+        await run(replace(delivery(receiver.url), headers=(("accept-encoding", "br"),)))
     assert receiver.requests[0].headers["accept-encoding"] == "br"
 
 
@@ -138,7 +138,7 @@ async def test_a_queues_secrets_sign_in_place_of_the_services(nursery: trio.Nurs
     async with open_runner() as run:
         for secrets in (own, own[:1]):
             texts = tuple(map(str, secrets))
-            await run(evolve(delivery(receiver.url), signing_secrets=texts))
+            await run(replace(delivery(receiver.url), signing_secrets=texts))
     both, one = receiver.requests
     for request, secrets in ((both, own), (one, own[:1])):
         for secret in secrets:
@@ -154,7 +154,7 @@ async def test_nothing_leaves_without_a_signature(nursery: trio.Nursery, texts: 
     receiver = await serve(nursery, answering(OK))
     async with open_runner() as run:
         with pytest.raises(ValueError, match="signing secret") as caught:
-            await run(evolve(delivery(receiver.url), signing_secrets=texts))
+            await run(replace(delivery(receiver.url), signing_secrets=texts))
     assert receiver.connections == 0
     assert not any(text in str(caught.value) for text in texts)
 
@@ -162,7 +162,7 @@ async def test_nothing_leaves_without_a_signature(nursery: trio.Nursery, texts: 
 async def test_a_callback_sends_its_payload_and_its_own_id(nursery: trio.Nursery) -> None:
     receiver = await serve(nursery, answering(OK))
     body = b'{"event":"task.completed", "task":{"n":1.00}}'
-    callback = evolve(delivery(receiver.url), task_id="cb_1", tells_of="task_1", payload=body)
+    callback = replace(delivery(receiver.url), task_id="cb_1", tells_of="task_1", payload=body)
     async with open_runner() as run:
         await run(callback)
     (request,) = receiver.requests
@@ -174,7 +174,7 @@ async def test_a_callback_sends_its_payload_and_its_own_id(nursery: trio.Nursery
 
 def test_a_delivery_and_a_request_do_not_show_their_secrets() -> None:
     secret = str(SECRETS[0])
-    shown = repr(evolve(delivery("http://h/"), headers=(("a", "Bearer xyz"),), signing_secrets=(secret,)))
+    shown = repr(replace(delivery("http://h/"), headers=(("a", "Bearer xyz"),), signing_secrets=(secret,)))
     shown += repr(WebhookRequest("POST", parse_target("http://h/"), [("a", "Bearer xyz")], b"Bearer xyz"))
     assert "xyz" not in shown
     assert secret not in shown

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from attrs import evolve, frozen
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aq.documents import (
     Callback,
@@ -123,7 +124,7 @@ def test_a_task_with_everything() -> None:
         schedule_id="sched_1",
         slot=T0,
     )
-    full = evolve(
+    full = replace(
         TASK, options=options, ordering_key="user 5", expires_at=T0 + 60 * SECOND, error_type=ErrorType.DNS
     )
     document = task(full)
@@ -147,9 +148,9 @@ def test_a_task_with_everything() -> None:
 
 
 def test_what_each_status_shows() -> None:
-    active = evolve(TASK, status=Status.ACTIVE, attempt=2, started_at=T0 + SECOND)
-    completed = evolve(active, status=Status.COMPLETED, finished_at=T0 + 2 * SECOND, started_at=None)
-    failed = evolve(completed, status=Status.FAILED, failure_reason=FailureReason.EXPIRED)
+    active = replace(TASK, status=Status.ACTIVE, attempt=2, started_at=T0 + SECOND)
+    completed = replace(active, status=Status.COMPLETED, finished_at=T0 + 2 * SECOND, started_at=None)
+    failed = replace(completed, status=Status.FAILED, failure_reason=FailureReason.EXPIRED)
     names = ("status", "due_at", "attempt", "started_at", "completed_at", "failed_at", "failure_reason")
     first, second = "2026-01-31T09:30:01.000000Z", "2026-01-31T09:30:02.000000Z"
     assert [[task(it)[name] for name in names] for it in (TASK, active, completed, failed)] == [
@@ -162,7 +163,7 @@ def test_what_each_status_shows() -> None:
 
 @pytest.mark.parametrize("status", Status)
 def test_how_its_callback_stands(status: Status) -> None:
-    kept = evolve(
+    kept = replace(
         TASK,
         id="cb_1",
         queue=QueueKey(Environment.CALLBACK, "mails"),
@@ -266,16 +267,16 @@ def test_no_more_are_scheduled_than_are_pending() -> None:
 
 
 # -- callbacks ----------------------------------------------------------------------------------------------
-ENDED = evolve(TASK, status=Status.COMPLETED, finished_at=T0, attempt=2)
+ENDED = replace(TASK, status=Status.COMPLETED, finished_at=T0, attempt=2)
 
 
 def attempts(*numbers: int) -> list[Attempt]:
-    return [evolve(ATTEMPT, number=number) for number in numbers]
+    return [replace(ATTEMPT, number=number) for number in numbers]
 
 
 def test_an_end_is_called_by_its_status() -> None:
     assert event_of(ENDED) == "task.completed"
-    assert event_of(evolve(ENDED, status=Status.FAILED)) == "task.failed"
+    assert event_of(replace(ENDED, status=Status.FAILED)) == "task.failed"
 
 
 def test_the_body_of_a_callback() -> None:
@@ -297,7 +298,7 @@ def test_a_callback_is_told_what_a_get_would_have_told_at_the_end(
 ) -> None:
     """Whatever became of the task since: a retry makes attempts that the end had not seen."""
     options = Options(callback_url="http://h/", headers=(("a", "xyz"),), tags=("é",))
-    ended = evolve(ENDED, attempt=last, options=options)
+    ended = replace(ENDED, attempt=last, options=options)
     document = task_document(ended, 3, 30, Callback("cb_1", Status.PENDING))
     kept = snapshot(ended, document)
     assert len(kept) < 2_000

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import pytest
 import trio
 import trio.testing
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 
 from aq.delivery.protocol import Delivery
 from aq.engine import Engine, TaskView
@@ -163,7 +164,7 @@ async def meddle(storage: Storage, task: Task) -> None:
     """Behind the back of an active task's supervisor, which crashes when the attempt ends."""
     stored = await storage.task(task.id)
     assert stored is not None
-    changed = evolve(stored.task, version=stored.task.version + 1)
+    changed = replace(stored.task, version=stored.task.version + 1)
     await storage.commit([[Update(changed, was=Status.ACTIVE)]], 0)
 
 

@@ -14,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import define, evolve, field
+from msgspec.structs import replace
 
 from aq import lifecycle, schedules
 from aq.actors.claims import Claims
@@ -101,7 +102,7 @@ class World:
         ]
 
     async def end(self, task: Task) -> None:
-        done = evolve(task, status=Status.COMPLETED, version=task.version + 1, finished_at=task.created_at)
+        done = replace(task, status=Status.COMPLETED, version=task.version + 1, finished_at=task.created_at)
         await self.storage.commit([[Update(done, was=Status.PENDING)]], 0)
 
 

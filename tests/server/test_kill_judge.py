@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from msgspec.structs import replace
 
 from aq.instants import SECOND
 from aq.outcome import AttemptStatus
@@ -71,7 +72,7 @@ def test_of_two_asked_for_at_once_either_may_be_started_first() -> None:
     ledger, kept = good()
     overtaken(ledger, kept)
     kept["b"] = evolve(
-        kept["b"], attempts=[evolve(kept["b"].attempts[0], executed_at=5 * SECOND), kept["b"].attempts[1]]
+        kept["b"], attempts=[replace(kept["b"].attempts[0], executed_at=5 * SECOND), kept["b"].attempts[1]]
     )
     assert "an ordering key out of order" not in [rule for rule, _ in judge(ledger, kept)]
 
@@ -93,7 +94,7 @@ def lost(ledger: Ledger, kept: Kept) -> None:
 
 
 def never_ended(ledger: Ledger, kept: Kept) -> None:
-    kept["a"] = evolve(kept["a"], task=evolve(kept["a"].task, status=Status.PENDING))
+    kept["a"] = evolve(kept["a"], task=replace(kept["a"].task, status=Status.PENDING))
 
 
 def there_again(ledger: Ledger, kept: Kept) -> None:
@@ -110,7 +111,7 @@ def delivered_though_completed(ledger: Ledger, kept: Kept) -> None:
 
 
 def forgotten_completion(ledger: Ledger, kept: Kept) -> None:
-    kept["c"] = evolve(kept["c"], task=evolve(kept["c"].task, status=Status.FAILED))
+    kept["c"] = evolve(kept["c"], task=replace(kept["c"].task, status=Status.FAILED))
 
 
 def early(ledger: Ledger, kept: Kept) -> None:
@@ -179,7 +180,7 @@ def slot_missing(ledger: Ledger, kept: Kept) -> None:
 
 
 def slot_twice(ledger: Ledger, kept: Kept) -> None:
-    kept["s"] = evolve(kept["s8"], task=evolve(kept["s8"].task, id="s"))
+    kept["s"] = evolve(kept["s8"], task=replace(kept["s8"].task, id="s"))
 
 
 def beat_that_stopped(ledger: Ledger, kept: Kept) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from aq.apikey import ApiKey, Scope
 from aq.ids import IdMinter, sequence_of
@@ -176,9 +176,9 @@ class Deed:
     def end(self) -> list[Change]:
         task = self.known(Status.ACTIVE)
         active = (
-            task if task.status is Status.ACTIVE else started(evolve(task, status=Status.PENDING), self.now)
+            task if task.status is Status.ACTIVE else started(replace(task, status=Status.PENDING), self.now)
         )
-        active = evolve(active, started_at=self.now)
+        active = replace(active, started_at=self.now)
         outcome, policy = self.random.choice(OUTCOMES), QueuePolicy(max_retries=1)
         after, attempt = ended(active, outcome, policy, now=self.now, chance=self.random.random())
         self.seen.append(after)
@@ -188,17 +188,17 @@ class Deed:
         return self.end()[1:]
 
     def expire(self) -> list[Change]:
-        task = evolve(self.known(Status.PENDING), status=Status.PENDING)
+        task = replace(self.known(Status.PENDING), status=Status.PENDING)
         return self.changed(expired(task, now=self.now), Status.PENDING)
 
     def revive(self) -> list[Change]:
-        task = evolve(self.known(Status.FAILED), status=Status.FAILED)
+        task = replace(self.known(Status.FAILED), status=Status.FAILED)
         return self.changed(revived(task, now=self.now), Status.FAILED)
 
     def postpone(self) -> list[Change]:
         task = self.known(Status.PENDING)
         return self.changed(
-            evolve(task, due_at=task.due_at + 90 * SECOND, version=task.version + 1), task.status
+            replace(task, due_at=task.due_at + 90 * SECOND, version=task.version + 1), task.status
         )
 
     def changed(self, task: Task, was: Status) -> list[Change]:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 import trio
-from attrs import evolve
+from msgspec.structs import replace
 
 from aq.errors import StorageCorruptError, StorageError, StorageFullError, StorageUnavailableError
 from aq.policy import QueuePolicy
@@ -309,7 +309,7 @@ async def test_a_read_sees_one_moment_whatever_is_committed_in_its_middle(tmp_pa
         async def put_off_one() -> None:
             script.plan = Script().plan
             due = await bench.stored(second)
-            later = evolve(due.task, due_at=NOW + 9, version=2)
+            later = replace(due.task, due_at=NOW + 9, version=2)
             assert await bench.commit([Update(later, Status.PENDING)]) == [Applied()]
 
         def at(statement: str, deed: Callable[[], Awaitable[None]]) -> Callable[[str, bool], Fault | None]:

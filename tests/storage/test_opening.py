@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from attrs import evolve
+from msgspec.structs import replace
 
 from aq.errors import StorageCorruptError, StorageError, ValidationError
 from aq.ids import sequence_of
@@ -290,7 +290,7 @@ async def test_a_store_of_version_1_is_taken_over_with_all_that_is_in_it(tmp_pat
             for task in tasks:
                 found = await storage.task(task.id)
                 assert found is not None
-                assert found.task == evolve(task, error_type=ErrorType.DNS if task.attempt else None)
+                assert found.task == replace(task, error_type=ErrorType.DNS if task.attempt else None)
                 assert len(found.attempts) == task.attempt
             queue = await storage.queue(MAIL)
             assert queue is not None

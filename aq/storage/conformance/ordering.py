@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from aq.lifecycle import ended, expired, revived, started
 from aq.outcome import Outcome
@@ -94,9 +94,9 @@ async def a_retry_keeps_its_place(factory: Factory) -> None:
         expect(16, list(await bench.commit([Update(again, Status.ACTIVE)])), [_released(again)])
         await bench.refused(16, Reason.STATE, *_start(b))
         await _schedulable(bench, [again])
-        later = evolve(again, due_at=NOW + 7, version=again.version + 1)
+        later = replace(again, due_at=NOW + 7, version=again.version + 1)
         expect(16, list(await bench.commit([Update(later, Status.PENDING)])), [_released(later)])
-        moved = evolve(b, due_at=NOW + 8, version=2)
+        moved = replace(b, due_at=NOW + 8, version=2)
         expect(16, list(await bench.commit([Update(moved, Status.PENDING)])), [Applied()])
         _, attempt = finished(started(a, NOW), FAILED)
         expect(16, list(await bench.commit([Record(later.id, attempt)])), [Applied()])
@@ -240,9 +240,9 @@ async def an_id_that_comes_back_is_another_task(factory: Factory) -> None:
         bench = Bench(storage)
         await bench.make(MAIL)
         a, b, c = await bench.put(*[bench.task(ordering_key="k") for _ in range(3)])
-        free, moved = evolve(b, ordering_key=None), evolve(a, ordering_key="l")
+        free, moved = replace(b, ordering_key=None), replace(a, ordering_key="l")
         answers = await bench.commit(
-            [Update(evolve(b, version=2, due_at=NOW), Status.PENDING)],
+            [Update(replace(b, version=2, due_at=NOW), Status.PENDING)],
             [Delete(MAIL, b.id), Insert(free, b"{}")],
             [Delete(MAIL, a.id), Insert(moved, b"{}")],
             [*_start(moved), *_done(moved)],

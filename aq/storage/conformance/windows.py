@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Final
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from aq.lifecycle import started
 from aq.policy import QueuePolicy
@@ -140,7 +140,7 @@ async def expiring_gives_what_ran_out_of_time(factory: Factory) -> None:
             bench.task(ordering_key="k", due_at=NOW + 5, expires_at=NOW + at) for at in (3, 1, 1, 2, 9, 0)
         )
         there = bench.task(SANDBOX, expires_at=NOW)
-        await bench.put(a, b, c, d, e, evolve(running, status=Status.ACTIVE), there, bench.task())
+        await bench.put(a, b, c, d, e, replace(running, status=Status.ACTIVE), there, bench.task())
 
         async def look(key: QueueKey, now: int, limit: int) -> tuple[list[Task], int | None]:
             found = await storage.expiring(key, now, limit)
@@ -152,7 +152,7 @@ async def expiring_gives_what_ran_out_of_time(factory: Factory) -> None:
         expect(12, await look(MAIL, NOW + 9, 9), ([b, c, d, a, e], None))
         expect(12, await look(SANDBOX, NOW, 9), ([there], None))
         expect(12, await look(IMAGES, NOW, 9), ([], None))
-        later = evolve(b, expires_at=NOW + 4, version=2)
+        later = replace(b, expires_at=NOW + 4, version=2)
         await bench.commit([Delete(MAIL, c.id)], [Update(later, Status.PENDING)])
         expect(12, await look(MAIL, NOW + 4, 9), ([d, a, later], NOW + 9))
 
@@ -182,7 +182,7 @@ async def backlogs_tell_what_waits(factory: Factory) -> None:
         expect(19, await look(start + MINUTE), (0, a.due_at))
         expect(19, await look(start, IMAGES), (1, start + 5 * MINUTE))
         expect(19, await look(start, CALLBACKS), (0, start))
-        later = evolve(b, due_at=start + 7 * MINUTE, version=2)
+        later = replace(b, due_at=start + 7 * MINUTE, version=2)
         await bench.commit([Start(MAIL, a.id, 1, NOW)], [Update(later, Status.PENDING)])
         expect(19, await look(start + 6 * MINUTE), (1, later.due_at))
         await bench.commit([Delete(MAIL, b.id)])

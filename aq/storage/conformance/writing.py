@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 from attrs import evolve
+from msgspec.structs import replace
 
 from aq.ids import sequence_of
 from aq.lifecycle import started
@@ -132,15 +133,15 @@ async def changes_of_a_task_compare_and_set(factory: Factory) -> None:
         await bench.refused(6, Reason.MISSING, Delete(MAIL, absent.id))
         await bench.refused(6, Reason.MISSING, Delete(SANDBOX, task.id))
         await bench.refused(6, Reason.MISSING, Record(absent.id, attempt))
-        await bench.refused(6, Reason.MISSING, Update(evolve(absent, version=2), Status.PENDING))
-        await bench.refused(6, Reason.MISSING, Update(evolve(task, queue=IMAGES, version=2), Status.PENDING))
+        await bench.refused(6, Reason.MISSING, Update(replace(absent, version=2), Status.PENDING))
+        await bench.refused(6, Reason.MISSING, Update(replace(task, queue=IMAGES, version=2), Status.PENDING))
         await bench.refused(6, Reason.VERSION, Start(MAIL, task.id, 2, NOW))
         await bench.refused(6, Reason.STATE, Update(end, Status.ACTIVE))
-        await bench.refused(6, Reason.VERSION, Update(evolve(task, version=3), Status.PENDING))
+        await bench.refused(6, Reason.VERSION, Update(replace(task, version=3), Status.PENDING))
         await bench.commit([Start(MAIL, task.id, 1, NOW)])
         await bench.refused(6, Reason.STATE, Start(MAIL, task.id, 2, NOW))
         await bench.refused(6, Reason.STATE, Delete(MAIL, task.id))
-        await bench.refused(6, Reason.VERSION, Update(evolve(end, version=9), Status.ACTIVE))
+        await bench.refused(6, Reason.VERSION, Update(replace(end, version=9), Status.ACTIVE))
         expect(6, await bench.commit([Update(end, Status.ACTIVE), Record(task.id, attempt)]), [Applied()])
         expect(6, await bench.stored(task), StoredTask(end, b"{}", [attempt]))
 
@@ -152,8 +153,8 @@ async def attempts_are_kept_by_number(factory: Factory) -> None:
         await bench.make(MAIL)
         (task,) = await bench.put(bench.task())
         _, attempt = finished(started(task, NOW), FAILED)
-        first, second, third = (evolve(attempt, number=number) for number in (1, 2, 3))
-        other = evolve(second, error="another", timing=None, response_body=None)
+        first, second, third = (replace(attempt, number=number) for number in (1, 2, 3))
+        other = replace(second, error="another", timing=None, response_body=None)
         await bench.commit([Record(task.id, third)], [Record(task.id, second)], [Record(task.id, other)])
         await bench.commit([Record(task.id, first)])
         expect(6, list((await bench.stored(task)).attempts), [first, other, third])

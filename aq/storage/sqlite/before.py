@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aq.instants import Instant
@@ -76,18 +76,9 @@ class StoredBefore:
         self.any_pending = bool(named.to_start)
         """Whether a task that was looked at is pending."""
         self._claims: dict[tuple[Environment, str], Instant] = {}
-        named.tasks -= named.to_start
-        for sequence in named.tasks & running.keys():
-            task = self._heads[sequence] = running[sequence]
-            if rare_columns(task, False, None) is NOTHING_RARE:
-                self.kept[sequence] = kept_columns(task)
-        if ids := sorted(named.tasks - running.keys()):
-            for sequence, environment, name, plain, *columns in sql.read_json(db, sql.HEADS, (given(ids),)):
-                head = self._heads[sequence] = head_of(queue_key(environment, name), columns[5:])
-                if plain:
-                    self.kept[sequence] = tuple(columns[:5])
-                if head.status is Status.PENDING:
-                    self.any_pending = True
+        known = named.tasks & running.keys()
+        self._remember({sequence: running[sequence] for sequence in known})
+        self._read(named.tasks - named.to_start - known)
         if ids := sorted(named.to_start):
             for sequence, payload, *columns in sql.read_json(db, sql.TO_START, (given(ids),)):
                 task = self._heads[sequence] = task_of(columns)
@@ -96,6 +87,23 @@ class StoredBefore:
             places = [(ENVIRONMENT_RANK[environment], name) for environment, name in named.claims]
             for environment, name, until in sql.read_json(db, sql.CLAIMED_UNTIL, (given(places),)):
                 self._claims[ENVIRONMENTS[environment], name] = until
+
+    def _remember(self, tasks: Mapping[int, Task]) -> None:
+        self._heads.update(tasks)
+        for sequence, task in tasks.items():
+            if rare_columns(task, False, None) is NOTHING_RARE:
+                self.kept[sequence] = kept_columns(task)
+
+    def _read(self, sequences: Collection[int]) -> None:
+        if not sequences:
+            return
+        asked = (given(sorted(sequences)),)
+        for sequence, environment, name, plain, *columns in sql.read_json(self._db, sql.HEADS, asked):
+            head = self._heads[sequence] = head_of(queue_key(environment, name), columns[5:])
+            if plain:
+                self.kept[sequence] = tuple(columns[:5])
+            if head.status is Status.PENDING:
+                self.any_pending = True
 
     def head(self, sequence: int) -> Head | None:
         return self._heads.get(sequence)

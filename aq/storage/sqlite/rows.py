@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from attrs import asdict, fields
+from attrs import asdict
 
 from aq.apikey import ApiKey, Scope
 from aq.instants import Instant
@@ -36,7 +36,7 @@ from aq.task import (
 ENVIRONMENTS: Final = tuple(Environment)
 ENVIRONMENT_RANK: Final[Mapping[Environment, int]] = {name: rank for rank, name in enumerate(ENVIRONMENTS)}
 
-_FIELDS: Final = [field.name for field in fields(Task)]
+_FIELDS: Final = Task.__struct_fields__
 _OPTIONS: Final = _FIELDS.index("options") - 2
 """The place in a task's columns, after id and queue."""
 _STATUS: Final = _FIELDS.index("status") - 2

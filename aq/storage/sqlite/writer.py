@@ -68,8 +68,8 @@ class Writer:
         self._db: Connection | None = None
         self._queues: dict[QueueKey, QueueRow] = {}
         self._running: dict[int, Task] = {}
-        """Of what was started over this connection and has not ended, as it is stored; none that is in a line,
-        whose mark is not in its task."""
+        """What was started over this connection and has not ended, as it is stored. Not what is in a line:
+        its mark is not in its task."""
         self._next_queue_id = 1
         self._top_sequence = 0
         self._number = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from aq.outcome import AttemptStatus
 from aq.storage.changes import Insert, Record
@@ -37,12 +38,12 @@ def without_a_wish(judge: Any) -> Any:
 
 def a_redirect_will_do(judge: Any) -> Any:
     return lambda response, now: judge(
-        evolve(response, status=200) if 300 <= response.status <= 399 else response, now
+        replace(response, status=200) if 300 <= response.status <= 399 else response, now
     )
 
 
 def without_its_limit(revived: Any) -> Any:
-    return lambda task, now: evolve(revived(task, now=now), expires_at=None)
+    return lambda task, now: replace(revived(task, now=now), expires_at=None)
 
 
 def gone_or_not(kind: Any) -> Any:
@@ -51,7 +52,7 @@ def gone_or_not(kind: Any) -> Any:
 
 def without_a_deadline(run_attempt: Any) -> Any:
     async def patient(runner: Any, delivery: Any) -> Any:
-        return await run_attempt(runner, evolve(delivery, timeout=1e6))
+        return await run_attempt(runner, replace(delivery, timeout=1e6))
 
     return patient
 
@@ -71,7 +72,7 @@ def off_the_record(end: Any) -> Any:
         found = end(self, after, was, attempt)
         if after.status is not Status.FAILED:
             return found
-        return evolve(found, changes=[one for one in found.changes if not isinstance(one, Record)])
+        return replace(found, changes=[one for one in found.changes if not isinstance(one, Record)])
 
     return ended
 
@@ -81,8 +82,8 @@ def told_twice(end: Any) -> Any:
         found = end(self, after, was, attempt)
         if found.callback is None:
             return found
-        again = evolve(found.callback, id=self._desk.services.minter.mint(found.at, "cb_"))
-        return evolve(found, changes=[*found.changes, Insert(again, b"{}")])
+        again = replace(found.callback, id=self._desk.services.minter.mint(found.at, "cb_"))
+        return replace(found, changes=[*found.changes, Insert(again, b"{}")])
 
     return ended
 
@@ -90,7 +91,7 @@ def told_twice(end: Any) -> Any:
 def told_apart(put: Any) -> Any:
     def apart(self: Any, end: Any, then: Any, *, insists: bool) -> None:
         told = [one for one in end.changes if isinstance(one, Insert)]
-        put(self, evolve(end, changes=end.changes[: len(end.changes) - len(told)]), then, insists=insists)
+        put(self, replace(end, changes=end.changes[: len(end.changes) - len(told)]), then, insists=insists)
         if told:
             self._desk.outbox.put(told, lambda answer: None)
 
@@ -100,8 +101,8 @@ def told_apart(put: Any) -> Any:
 def not_if_expired(end: Any) -> Any:
     def ended(self: Any, after: Any, was: Any, attempt: Any = None) -> Any:
         if attempt is None:
-            found = end(self, evolve(after, options=evolve(after.options, callback_url=None)), was)
-            return evolve(found, task=after, changes=[type(found.changes[0])(after, was=was)])
+            found = end(self, replace(after, options=evolve(after.options, callback_url=None)), was)
+            return replace(found, task=after, changes=[type(found.changes[0])(after, was=was)])
         return end(self, after, was, attempt)
 
     return ended

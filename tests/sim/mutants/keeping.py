@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from aq.errors import ConflictError, StorageFullError, StorageUnavailableError
 from aq.ids import first_sequence_at
@@ -23,7 +24,7 @@ def before_the_commit(write: Any) -> Any:
     async def early(self: Any, what: Any) -> None:
         if any(isinstance(change, Insert) for change in what.unit):
             what.settle(Applied())
-            what = evolve(what, settle=lambda answer: None)
+            what = replace(what, settle=lambda answer: None)
         await write(self, what)
 
     return early
