@@ -67,7 +67,7 @@ def task_document(
         "expires_at": _instant(task.expires_at),
         "webhook_url": task.webhook_url,
         "method": options.method,
-        "headers": dict.fromkeys((name for name, _ in options.headers), HIDDEN),
+        "headers": {name: HIDDEN for name, _ in options.headers},
         "max_retries": max_retries,
         "timeout": timeout,
         "ordering_key": task.ordering_key,

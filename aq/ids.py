@@ -82,12 +82,8 @@ def just_above(task_id: str) -> str | None:
 
 def _base32(value: int) -> str:
     """13 characters for 65 bits, the highest first."""
+    high, low = divmod(value, 1 << 30)
     return (
-        ALPHABET[value >> 60]
-        + _PAIRS[value >> 50 & 1023]
-        + _PAIRS[value >> 40 & 1023]
-        + _PAIRS[value >> 30 & 1023]
-        + _PAIRS[value >> 20 & 1023]
-        + _PAIRS[value >> 10 & 1023]
-        + _PAIRS[value & 1023]
+        f"{ALPHABET[high >> 30]}{_PAIRS[high >> 20 & 1023]}{_PAIRS[high >> 10 & 1023]}{_PAIRS[high & 1023]}"
+        f"{_PAIRS[low >> 20]}{_PAIRS[low >> 10 & 1023]}{_PAIRS[low & 1023]}"
     )

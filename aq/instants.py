@@ -16,6 +16,7 @@ SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(maxsize=1_024)
 def to_rfc3339(instant: Instant) -> str:
     """``2026-01-31T09:30:00.000000Z``: RFC 3339 in UTC, always six fractional digits, so it sorts as text."""
     second, fraction = divmod(instant, SECOND)

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar, get_type_hints, runtime_checka
 
 import attrs
 import cattrs
-from attrs import frozen
+from attrs import field, frozen
 from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError
 
 from aq.errors import FieldError, ValidationError, within
@@ -92,9 +92,14 @@ class Text:
 
     pattern: str
     meaning: str
+    _compiled: re.Pattern[str] = field(init=False, repr=False, eq=False)
+
+    @_compiled.default
+    def _compile_once(self) -> re.Pattern[str]:
+        return re.compile(self.pattern)
 
     def accept(self, value: object) -> str:
-        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+        if not isinstance(value, str) or not self._compiled.fullmatch(value):
             raise ValueError(f"must be {self.meaning}")
         return value
 
