@@ -235,14 +235,10 @@ _NESTS: Final = (dict, list, tuple, Mapping)
 def nesting(value: object) -> int:
     """How deep a decoded JSON value is nested: 0 for a scalar, 1 for ``{}``."""
     depth, layer = 0, [value]
-    while layer := [
-        item for item in layer if type(item) not in _SCALARS and isinstance(item, _NESTS)
-    ]:
+    while layer := [item for item in layer if type(item) not in _SCALARS and isinstance(item, _NESTS)]:
         depth += 1
         layer = [
-            inner
-            for item in layer
-            for inner in (item if isinstance(item, list | tuple) else item.values())
+            inner for item in layer for inner in (item if isinstance(item, list | tuple) else item.values())
         ]
     return depth
 

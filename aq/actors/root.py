@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 
 import trio
 
@@ -171,7 +170,7 @@ class RestartBudget:
 
     def __init__(self, services: Services) -> None:
         self._sizes = services.sizes
-        self._crashes: deque[float] = deque()
+        self._crashes: list[float] = []
 
     @property
     def pause(self) -> float:
@@ -182,7 +181,7 @@ class RestartBudget:
         now = trio.current_time()
         self._crashes.append(now)
         while self._crashes[0] < now - self._sizes.restarts_within:
-            self._crashes.popleft()
+            del self._crashes[0]
         return len(self._crashes) <= self._sizes.restarts
 
 

@@ -214,8 +214,9 @@ def queue_of(columns: Sequence[Any]) -> Queue:
     )
 
 
+@lru_cache(maxsize=1_024)
 def policy_of(column: str) -> QueuePolicy:
-    """From ``queues.policy``."""
+    """From ``queues.policy``; most queues share theirs."""
     return structure(msgspec.json.decode(column), QueuePolicy)
 
 
