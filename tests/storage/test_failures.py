@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from aq.errors import StorageCorruptError, StorageError, StorageFullError, StorageUnavailableError
 from aq.policy import QueuePolicy
-from aq.storage.answers import Answer, Applied, StoredTask, TaskFilter
+from aq.storage.answers import Answer, Applied, Reason, StoredTask, TaskFilter
 from aq.storage.changes import Insert, PutQueue, PutSetting, Record, Start, Sweep, Unit, Update
-from aq.storage.conformance.bench import FAILED, MAIL, NOW, Bench, finished
+from aq.storage.conformance.bench import FAILED, MAIL, NOW, Bench, end_of, finished
 from aq.storage.protocol import Storage
 from aq.storage.sqlite import open_sqlite, statements, writer
 from aq.storage.sqlite.connection import StdlibConnection
@@ -87,6 +87,21 @@ async def test_a_doubt_may_last_for_several_tries(tmp_path: Path) -> None:
                 await bench.storage.commit(units, NOW)
         assert await bench.storage.commit(units, NOW) == [Applied()]
         assert (await bench.counts(MAIL)).pending == 1
+
+
+async def test_what_ran_before_a_doubt_is_looked_at_anew(tmp_path: Path) -> None:
+    """The writer remembers what it has started, and cannot remember an end that it did not see."""
+    async with scripted(tmp_path) as (bench, script):
+        (task,) = await bench.put(bench.task())
+        (answer,) = await bench.commit([Start(MAIL, task.id, 1, NOW)])
+        assert isinstance(answer, Applied)
+        end = end_of(*finished(answer.started[0][0], FAILED))
+        units: list[Unit] = [end]
+        script.plan = once("COMMIT", Fault("SQLITE_IOERR_WRITE", happens=True))
+        with pytest.raises(StorageUnavailableError):
+            await bench.storage.commit(units, NOW)
+        assert await bench.storage.commit(units, NOW) == [Applied()]
+        await bench.refused(6, Reason.STATE, *end)
 
 
 async def test_other_units_end_the_doubt(tmp_path: Path) -> None:

@@ -331,4 +331,5 @@ async def test_a_commit_costs_so_many_statements_whatever_its_size(tmp_path: Pat
         assert starts == ["UPDATE tasks SET", counts, *minutes, meta]
         ended = await kinds(*ends(waiting))
         assert ended == ["UPDATE tasks SET", "INSERT OR REPLACE", counts, meta]
+        assert statements.HEADS not in script.log, "what was started here is known"
         assert list(await storage.audit()) == []
