@@ -82,7 +82,7 @@ def play(server: Served, target: Target) -> Scenes:
             "queues": "/queues",
             "queue": "/queues/exports",
             "queue-policy": "/queues/exports/policy",
-            "queue-purge": "/queues/exports/purge",
+            "queue-purge": "/queues/mail/purge",
             "tasks": "/tasks",
             "tasks-filtered": "/tasks?status=failed&error_type=http_5xx",
             "tasks-none": "/tasks?queue=mail&tag=unheard",
