@@ -18,7 +18,7 @@ from aq.queues import Retry
 from aq.rules import structure
 from aq.storage.answers import FailureGroup
 
-MOST_GROUPS: Final = 100
+MOST_GROUPS: Final = 50
 """Shown; there may be as many as failed tasks are looked at."""
 _FILTERS: Final = ("tag", "error_type", "destination", "failed_before")
 
