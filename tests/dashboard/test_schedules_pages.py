@@ -36,7 +36,7 @@ def test_one_is_made_with_its_times_shown_while_it_is_written(
     page.get_by_label("Cron expression").press_sequentially("30 9 * * MON-FRI")
     page.get_by_label("Time zone").fill("Europe/Berlin")
     times = page.locator("#times")
-    expect(times).to_contain_text("At 09:30 on Monday to Friday Europe/Berlin")
+    expect(times).to_contain_text("At 09:30 from Monday to Friday Europe/Berlin")
     expect(times.locator("li")).to_have_count(5)
     expect(times.locator("li").first).to_contain_text("09:30 CE")
     page.get_by_label("Queue", exact=True).fill(queue)
