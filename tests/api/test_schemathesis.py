@@ -135,6 +135,7 @@ def aim(case: Case, server: Server) -> None:
 def aimed(value: Any, name: str = "") -> Any:
     """What rules ask for beyond the schema: an address on this machine, a time that comes, a zone."""
     if isinstance(value, dict):
+        value = _apart(value) if name == "headers" else value
         return _together({name: aimed(inner, name) for name, inner in value.items()})
     if isinstance(value, list):
         return [aimed(inner) for inner in value]
@@ -151,6 +152,16 @@ def aimed(value: Any, name: str = "") -> Any:
     if name == "cron" and re.fullmatch(FIVE_FIELDS, value):
         return "30 9 * * *"
     return "UTC" if name == "timezone" else value
+
+
+def _apart(headers: dict[str, Any]) -> dict[str, Any]:
+    """A name is the same in capitals; of good headers with one name the last stays."""
+    rule = TASK_RULES["headers"]
+    kept = {
+        (name.lower(), True) if accepts(rule, {name: value}) else (name, False): (name, value)
+        for name, value in headers.items()
+    }
+    return dict(kept.values())
 
 
 def _together(fields: dict[str, Any]) -> dict[str, Any]:
