@@ -21,7 +21,7 @@ from aq.sim.trace import Trace
 from aq.storage.protocol import Storage
 from tests.sim.hashes import HASH_SEEDS, differing, hashes
 
-SEEDS = range(300)
+SEEDS = range(500)
 STEP = 50
 HASHED = range(1_000, 1_012)
 
