@@ -67,6 +67,7 @@ def test_every_part_of_a_page_is_brought_up_to_date_by_one_request(
             tell(page, TICK, {"in_flight": 1})
         expect(page.locator("main .name a, main .error-type").first).to_be_visible()
         expect(page.locator(".empty")).to_have_count(0)
+        expect(page.locator(".htmx-added")).to_have_count(0)  # else htmx does not know yet what is new
         assert len(requests) == rounds
 
 
