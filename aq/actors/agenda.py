@@ -135,10 +135,8 @@ class Agenda:
         if later:
             if self._delayed.add(entry):
                 self._delayed.trim()
-        elif self._aside:
-            self._add_beside(entry)
-        elif self._ready.add(entry):
-            self._ready.trim()
+        else:
+            self._add_due(entry)
 
     def remove(self, task_id: str) -> bool:
         """A waiting task is gone, from storage too by the next load; False when it was not in memory."""
@@ -255,12 +253,12 @@ class Agenda:
         lacking = self._ready.horizon is not None or bool(self._lanes.starved)
         return lacking and not (self._untouched and frozenset(self.aside()) == self._left_out)
 
-    def _add_beside(self, entry: Entry) -> None:
-        """A due task, where there may be lanes."""
+    def _add_due(self, entry: Entry) -> None:
         if entry.destination in self._aside:
             self._lanes.add(entry)
         elif self._ready.add(entry):
             self._ready.trim()
+            self._untouched = False  # what the load has shown may be among what is pushed out
 
     def _discard(self, task_id: str) -> bool:
         found = self._ready.heap.discard(task_id) or self._delayed.heap.discard(task_id)
@@ -274,7 +272,7 @@ class Agenda:
         """Put the tasks where they belong that became due."""
         delayed = self._delayed.heap
         while delayed.members and (entry := delayed.peek()) is not None and entry.due_at <= now:
-            self._add_beside(delayed.pop())
+            self._add_due(delayed.pop())
 
     def _settle(self, now: Instant) -> None:
         if self._heard != self._holds.changes:

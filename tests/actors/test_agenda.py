@@ -832,3 +832,15 @@ def test_it_explains_where_a_task_stands() -> None:
     assert queue.agenda.explain(task("dead", DEAD), 0).held_until == SECOND
     queue.agenda.invalidate()
     assert not queue.agenda.explain(task("zz"), 0).ahead_is_exact
+
+
+def test_what_ended_tasks_pushed_out_of_memory_is_loaded_again() -> None:
+    agenda = Agenda(window=WINDOW, holds=Holds(), now=0)
+    waits = Entry("w", 5, 5, 1, "https://a")
+    agenda.load(head([waits], 10, WINDOW), 10)
+    for number in range(2 * WINDOW + 1):  # told of late: their time ran out, and storage has their end
+        agenda.add(Entry(f"e{number}", 5, 1, 1, "https://a", expires_at=2), 10)
+    assert agenda.start(10, 1) == []
+    assert agenda.needs_load(10)
+    agenda.load(head([waits], 10, WINDOW), 10)
+    assert agenda.start(10, 1) == [waits]
