@@ -28,7 +28,7 @@ serve: $(STAMP) ## start a development server on 127.0.0.1:8080 with SQLite in .
 	@exec $(BIN)/aq serve --dev
 
 test: $(STAMP) ## run every test
-	@$(BIN)/pytest --numprocesses auto --dist loadfile
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --max-worker-restart 0
 
 lint: $(STAMP) ## formatting, ruff, mypy --strict, import rules
 	@$(BIN)/ruff format --check .
