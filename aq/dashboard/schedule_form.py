@@ -47,13 +47,14 @@ def filled_in(schedule: Schedule) -> dict[str, str]:
 def asked_for(form: Mapping[str, str], schedule: Schedule | None = None) -> dict[str, Any]:
     """What a form asks for, as the API has it; what it has no field for stays as it is in the ``schedule``.
 
+    Only headers, whose values nobody is told, go to no other address than the one that they were given for.
     Raises ValidationError for what cannot be read; the rest is the engine's to judge.
     """
     wrong: list[FieldError] = []
     read = {name: _read(name, form.get(name, "").strip(), wrong) for name in FIELDS if name != "rhythm"}
     if wrong:
         raise ValidationError(wrong)
-    kept = {} if schedule is None else _kept(schedule)
+    kept = {} if schedule is None else _kept(schedule, read["webhook_url"])
     task = {**kept, **{name: read[name] for name in _OF_THE_TASK if read[name] is not None}}
     rhythm = ("every",) if form.get("rhythm") == "every" else ("cron", "timezone")
     asked = {name: read[name] for name in (*rhythm, "overlap", "catch_up") if read[name] is not None}
@@ -91,10 +92,13 @@ def payload_of(text: str) -> JsonText:
     return JsonText(text.encode())
 
 
-def _kept(schedule: Schedule) -> dict[str, Any]:
-    """The fields of the task that the form does not show."""
-    hidden = {name: text for name, text in _task(schedule).items() if name not in _OF_THE_TASK}
-    return {name: msgspec.json.decode(text) for name, text in hidden.items() if name not in NOT_OF_A_SLOT}
+def _kept(schedule: Schedule, webhook_url: str | None) -> dict[str, Any]:
+    """The fields of the task that the form does not show; no headers if it is to go elsewhere."""
+    fields = _task(schedule)
+    left = {*_OF_THE_TASK, *NOT_OF_A_SLOT}
+    if msgspec.json.decode(fields["webhook_url"]) != webhook_url:
+        left.add("headers")
+    return {name: msgspec.json.decode(text) for name, text in fields.items() if name not in left}
 
 
 def _task(schedule: Schedule) -> dict[str, msgspec.Raw]:

@@ -90,6 +90,21 @@ def test_one_of_every_so_many_seconds_is_changed_and_keeps_what_the_form_does_no
     assert kept["task"]["headers"] == {"x-token": "***"}
 
 
+def test_headers_go_to_no_other_address_than_their_own(
+    server: Served, open_page: Open, target: Target, queue: str
+) -> None:
+    schedule = made(server, queue, target)
+    page = open_page(f"/schedules/{schedule}")
+    page.get_by_role("link", name="Edit").click()
+    expect(page.get_by_text("They go to no other address")).to_be_visible()
+    page.get_by_label("Webhook URL").fill(target.url(500))
+    page.get_by_role("button", name="Save").click()
+    notice(page, "The schedule is changed.")
+    kept = server.get(f"/schedules/{schedule}")["task"]
+    assert kept["webhook_url"] == target.url(500)
+    assert "headers" not in kept
+
+
 def test_it_is_paused_resumed_run_and_deleted(
     server: Served, open_page: Open, target: Target, queue: str
 ) -> None:
