@@ -115,10 +115,12 @@ class Clients:
                 self._broken("durable before it is acknowledged", f"{name} of {ask.key}")
 
     def waited(self, ask: Ask, view: TaskView) -> None:
+        """It has ended, and may have been retried since by a commit that nobody has heard of yet."""
         self.done(ask, view.task.status)
         if not view.task.status.final:
             row = self.ledger.rows.get(view.task.id)
-            if row is None or not row.revived:
+            retried = row is not None and row.task.status.final and self.ledger.may_be_retried(row.task)
+            if row is None or not (row.revived or retried):
                 self._broken("wait", f"{view.task.id} is {view.task.status} for who waited for its end")
 
     def read(self, ask: Ask, view: TaskView, stamp: int) -> None:

@@ -66,10 +66,8 @@ class Ends:
 
     # -- within ---------------------------------------------------------------------------------------------
     def _revived(self, row: Row, after: Task) -> None:
-        finished, ledger = row.task.finished_at or 0, self._ledger
-        asks = [ask for ask in ledger.asks.get(("retry", after.queue), ()) if ask.task_id == after.id]
-        asks += ledger.asks.get(("retry all", after.queue), ())
-        if after.status is not Status.PENDING or not any(ask.may_count(finished) for ask in asks):
+        finished = row.task.finished_at or 0
+        if after.status is not Status.PENDING or not self._ledger.may_be_retried(row.task):
             self._broken("terminal", f"{after.id} was failed, is {after.status}, and nobody asked for it")
         if after.due_at < finished:
             self._broken("never early", f"{after.id} is to be retried before its end")

@@ -149,6 +149,12 @@ class Ledger:
             or any(ask.may_count(at) for ask in self.asks.get(("purge", row.task.queue), ()))
         )
 
+    def may_be_retried(self, task: Task) -> bool:
+        """Whether somebody asked for a retry of a task that has ended, so that it may count since then."""
+        asks = [ask for ask in self.asks.get(("retry", task.queue), ()) if ask.task_id == task.id]
+        asks += self.asks.get(("retry all", task.queue), ())
+        return any(ask.may_count(task.finished_at or 0) for ask in asks)
+
     def busy(self, destination: str) -> bool:
         """Whether an attempt is in flight at a destination, of any queue."""
         return any(
